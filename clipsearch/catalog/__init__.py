@@ -1,0 +1,1 @@
+"""The catalog: one SQLite database, the only truth of a library."""

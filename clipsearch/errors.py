@@ -1,0 +1,89 @@
+"""The errors clipsearch raises on purpose.
+
+::
+
+    ClipsearchError            base: a message (what happened, to what) and a hint (what to do next)
+    ├── UsageError             the request itself makes no sense: empty query, limit 0, doubled labels
+    ├── PhotoError             one picture cannot be read; carries the reason shown in `status --skipped`
+    ├── FetchError             an image URL is dead, too big or not an image
+    ├── LibraryError           the library cannot be used as asked
+    │   ├── NoLibraryError     nothing has been indexed there yet
+    │   ├── LibraryBusyError   another process holds the writer's lock
+    │   ├── LibraryTooNewError written by a newer clipsearch
+    │   └── LibraryWriteError  the disk is full, read-only, or not ours to write
+    └── ModelError             a model cannot be had or used
+        ├── UnknownModelError  no model of that name; carries near names
+        ├── ModelUnavailableError  known, but neither cached nor downloadable now
+        ├── ModelMismatchError     the library was made with another model
+        └── BadCheckpointError     the weights do not fit the architecture, or are damaged
+
+Every one of them ends in one clear line on the terminal and exit code 2; see `clipsearch.cli`.
+"""
+
+from __future__ import annotations
+
+
+class ClipsearchError(Exception):
+    """Base of every expected failure.
+
+    Args:
+        message: What happened and to which file, folder or model; one line, no full stop needed.
+        hint: What the user can do about it; empty when there is nothing to say.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ClipsearchError):
+    """The request itself makes no sense, whatever the state of the library."""
+
+
+class PhotoError(ClipsearchError):
+    """One picture cannot be read. `message` is the reason, without the path."""
+
+
+class FetchError(ClipsearchError):
+    """An image URL is dead, too big, or not an image."""
+
+
+class LibraryError(ClipsearchError):
+    """The library cannot be used as asked."""
+
+
+class NoLibraryError(LibraryError):
+    """Nothing has been indexed in this library yet."""
+
+
+class LibraryBusyError(LibraryError):
+    """Another process is writing to this library."""
+
+
+class LibraryTooNewError(LibraryError):
+    """The library was written by a newer version of clipsearch."""
+
+
+class LibraryWriteError(LibraryError):
+    """The library cannot be written: full disk, read-only medium, missing permission."""
+
+
+class ModelError(ClipsearchError):
+    """A model cannot be had or used."""
+
+
+class UnknownModelError(ModelError):
+    """No model of that name exists; the hint lists near names."""
+
+
+class ModelUnavailableError(ModelError):
+    """The model is known, but is neither cached nor can it be downloaded now."""
+
+
+class ModelMismatchError(ModelError):
+    """The library holds vectors of another model."""
+
+
+class BadCheckpointError(ModelError):
+    """The weights are damaged or do not fit the architecture."""

@@ -1,0 +1,1 @@
+"""Photos on disk: finding them (`scan`), turning bytes into pixels (`decode`), reading EXIF (`metadata`)."""

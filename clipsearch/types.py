@@ -1,0 +1,276 @@
+"""The values that pass between the parts: plain frozen dataclasses, no behaviour, no heavy imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+ResizeMode = Literal["shortest", "longest", "squash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a model wants its pictures, in OpenCLIP's own terms (`open_clip.transform.PreprocessCfg`).
+
+    Attributes:
+        size: Height and width in pixels.
+        resize_mode: `shortest` scales the short side and crops the centre, `longest` scales the
+            long side and pads, `squash` ignores the aspect ratio.
+        interpolation: `bicubic` or `bilinear`.
+        fill_color: Grey level 0-255 of the padding in mode `longest`.
+        mean: Of each RGB channel, on the 0-1 scale.
+        std: Of each RGB channel, on the 0-1 scale.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize_mode: ResizeMode = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    fill_color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model comes from, as the user named it, made canonical.
+
+    Attributes:
+        name: `ARCHITECTURE/PRETRAINED` (`ViT-B-32-256/datacomp_s34b_b86k`), `hf-hub:ORG/REPO`,
+            `local-dir:/absolute/folder` (OpenCLIP's hub layout), `builtin`, or, with `weights`,
+            a bare architecture name.
+        weights: Absolute path of a local checkpoint, or None.
+    """
+
+    name: str
+    weights: Path | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.weights is None else f"{self.name} with {self.weights}"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What makes two embeddings comparable: stored beside every vector.
+
+    Attributes:
+        source: How to load it again.
+        fingerprint: Hex SHA-256 over architecture, weights and preprocessing.
+        dim: Length of an embedding.
+        logit_scale: Factor on the cosine before softmax or sigmoid (already exponentiated).
+        logit_bias: Added after the factor; None for models trained with softmax (CLIP), a number
+            for models trained with the sigmoid loss (SigLIP).
+        preprocessing: How pictures are brought to the model's input.
+    """
+
+    source: ModelSource
+    fingerprint: str
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file on disk that the catalog knows.
+
+    Attributes:
+        id: Of this file in the catalog.
+        content: Id of its bytes; exact copies share it.
+        path: Absolute path.
+        taken: When the picture was taken, from EXIF; naive where the camera wrote no offset.
+        width: Pixels, upright.
+        height: Pixels, upright.
+    """
+
+    id: int
+    content: int
+    path: Path
+    taken: datetime | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A photo that answers a query. Score is the cosine similarity, higher is better."""
+
+    rank: int
+    score: float
+    photo: Photo
+
+    @property
+    def path(self) -> Path:
+        """Absolute path of the photo."""
+        return self.photo.path
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Zero-shot classification of one photo.
+
+    Attributes:
+        path: The photo.
+        probabilities: One for each label, in the order the labels were given. They sum to 1 for
+            softmax models; each stands alone for sigmoid models.
+    """
+
+    path: Path
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which photos may answer; an empty one lets all pass.
+
+    Attributes:
+        inside: Only photos in this folder or below it (absolute path).
+    """
+
+    inside: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.inside is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that could not be read, and why. It is left alone until it changes or on request."""
+
+    path: Path
+    reason: str
+    size: int
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """One indexed folder. `online` is False while the folder cannot be reached (an unplugged drive)."""
+
+    path: Path
+    photos: int
+    skipped: int
+    online: bool
+    last_indexed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """What a library holds. Sizes in bytes."""
+
+    path: Path
+    version: int
+    roots: tuple[RootStatus, ...]
+    photos: int
+    contents: int
+    embeddings: int
+    skipped: int
+    model: Model | None
+    catalog_bytes: int
+    store_bytes: int
+    store_rows: int
+    last_run: IndexReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one `index` run did. Counts are photos (files) unless said otherwise.
+
+    Attributes:
+        started: UTC.
+        seconds: Wall clock, all included.
+        new: Files whose bytes were never seen before.
+        changed: Known files with other bytes than before.
+        moved: Files found under a new path, gone from the old one.
+        copied: Files whose bytes are already known from another file that is still there.
+        removed: Files that are gone; moved ones not counted.
+        unchanged: Files as they were.
+        skipped: Files that could not be read, in this run.
+        still_skipped: Files skipped earlier and unchanged since: not tried again.
+        embedded: Contents that went through the model.
+        offline: Roots that could not be reached; their photos were kept.
+        unreadable: Folders that could not be listed; their photos were kept.
+        interrupted: Stopped early by the user; everything done so far is kept.
+    """
+
+    started: datetime
+    seconds: float = 0.0
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    copied: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    still_skipped: int = 0
+    embedded: int = 0
+    offline: tuple[Path, ...] = ()
+    unreadable: tuple[Path, ...] = ()
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """A moment of an `index` run, for a progress bar.
+
+    Attributes:
+        phase: `scan` (total unknown, `done` counts files seen), `load` (the model is being
+            fetched or loaded), `embed` (`done` of `total` files), `finish`.
+        done: Files dealt with in this phase.
+        total: Files to deal with, 0 while unknown.
+        report: The counts so far.
+    """
+
+    phase: Literal["scan", "load", "embed", "finish"]
+    done: int
+    total: int
+    report: IndexReport
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """A moment of a model download. `total` is 0 while unknown. Bytes."""
+
+    file: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Where the library reports to while it works; each may be None. Called on the caller's thread.
+
+    Attributes:
+        notice: One plain sentence the user should see ("the vector index was damaged and ...").
+        download: Progress of a model download.
+        index: Progress of an index run.
+    """
+
+    notice: Callable[[str], None] | None = None
+    download: Callable[[DownloadProgress], None] | None = None
+    index: Callable[[IndexProgress], None] | None = None
+
+    def tell(self, sentence: str) -> None:
+        """Pass one sentence to `notice`, if anyone listens."""
+        if self.notice is not None:
+            self.notice(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a query: a text or a picture, how much it counts, and which way.
+
+    Attributes:
+        value: Text, image path or http(s) URL, as typed.
+        weight: Positive to add, negative to subtract.
+        kind: What `value` is.
+    """
+
+    value: str
+    weight: float = 1.0
+    kind: Literal["text", "image", "url"] = field(default="text")
