@@ -38,9 +38,7 @@ class VectorStore(Protocol):
         """How many vectors it holds."""
         ...
 
-    def search(
-        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
-    ) -> Neighbors:
+    def search(self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None) -> Neighbors:
         """The k nearest neighbors of one vector.
 
         Args:

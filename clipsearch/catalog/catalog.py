@@ -1,0 +1,502 @@
+"""The catalog: photos, contents, embeddings, roots and models of one library.
+
+Every public method that writes is one transaction. Kill the process anywhere and the database is
+consistent; the next run goes on from the last batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from clipsearch.catalog import schema
+from clipsearch.catalog.connection import atomic, connect, spoken_errors
+from clipsearch.errors import NoLibraryError
+from clipsearch.types import (
+    IndexReport,
+    Model,
+    ModelSource,
+    Photo,
+    Preprocessing,
+    SkippedFile,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from clipsearch.catalog.scope import Scope
+
+FILE_NAME = "catalog.sqlite"
+# SQLite's default bound on `?` in one statement is 32,766.
+_VARIABLES = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """An indexed folder. `path` is absolute; `excludes` are the globs its walk leaves out."""
+
+    id: int
+    path: Path
+    excludes: tuple[str, ...]
+    indexed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that was read, on its way into the catalog.
+
+    Attributes:
+        root: Id of its root.
+        path: Relative to the root, `/`-separated.
+        size: Bytes.
+        mtime_ns: Modification time at the scan.
+        hash: SHA-256 of its bytes.
+        facts: Upright width and height, and the date taken; None for a content already known.
+        vector: `(dim,)` float32 unit embedding; None for one already stored.
+    """
+
+    root: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    hash: bytes
+    facts: tuple[int, int, datetime | None] | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that could not be read, and why."""
+
+    root: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStamp:
+    """Which embeddings a vector store's file reflects: all with an id up to `last`."""
+
+    file: str
+    bytes: int
+    rows: int
+    last: int
+
+
+class Catalog:
+    """One open catalog. Use as a context manager, or call `close`.
+
+    Args:
+        folder: The library's folder.
+        write: Open for writing, creating folder and database when missing.
+
+    Raises:
+        NoLibraryError: Reading, and there is no database.
+        LibraryError: It is damaged, foreign, too new, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, write: bool = False) -> None:
+        self.path = folder / FILE_NAME
+        if not write and not self.path.exists():
+            raise NoLibraryError(
+                f"nothing is indexed yet in {folder}",
+                "index a folder of photos first: clipsearch index ~/Photos",
+            )
+        with spoken_errors(self.path):
+            self.connection = connect(self.path, write=write)
+            try:
+                if write:
+                    schema.migrate(self.connection)
+                elif schema.version_of(self.connection) < schema.VERSION:
+                    self.connection.close()
+                    with connect_and_close(self.path) as writer:
+                        schema.migrate(writer)
+                    self.connection = connect(self.path, write=False)
+            except BaseException:
+                self.connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """One write transaction, with errors in words."""
+        with spoken_errors(self.path), atomic(self.connection):
+            yield
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One read transaction: everything inside sees the same state."""
+        with spoken_errors(self.path):
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.connection.execute("ROLLBACK")
+
+    def state(self) -> int:
+        """A number that changes when another connection has committed."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with spoken_errors(self.path):
+            return self.connection.execute(sql, values).fetchall()
+
+    # -- models ------------------------------------------------------------------------------
+
+    def current_model(self) -> tuple[int, Model] | None:
+        """Id and identity of the model that queries use, or None before the first embedding."""
+        rows = self._rows(
+            "SELECT id, name, weights, fingerprint, dim, logit_scale, logit_bias, preprocessing"
+            " FROM model WHERE current"
+        )
+        if not rows:
+            return None
+        key, name, weights, fingerprint, dim, scale, bias, preprocessing = rows[0]
+        facts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(preprocessing).items()
+        }
+        model = Model(
+            source=ModelSource(name, None if weights is None else Path(os.fsdecode(weights))),
+            fingerprint=fingerprint,
+            dim=dim,
+            logit_scale=scale,
+            logit_bias=bias,
+            preprocessing=Preprocessing(**facts),
+        )
+        return int(key), model
+
+    def choose_model(self, model: Model) -> int:
+        """Make `model` the one that queries use, adding it when new; returns its id."""
+        source = model.source
+        weights = None if source.weights is None else os.fsencode(source.weights)
+        with self.atomic():
+            self.connection.execute("UPDATE model SET current = 0")
+            self.connection.execute(
+                "INSERT INTO model"
+                " (fingerprint, name, weights, dim, logit_scale, logit_bias, preprocessing, current)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (fingerprint) DO UPDATE"
+                " SET name = excluded.name, weights = excluded.weights, current = 1",
+                (
+                    model.fingerprint,
+                    source.name,
+                    weights,
+                    model.dim,
+                    model.logit_scale,
+                    model.logit_bias,
+                    json.dumps(asdict(model.preprocessing)),
+                ),
+            )
+            (key,) = self.connection.execute("SELECT id FROM model WHERE current").fetchone()
+        return int(key)
+
+    # -- roots -------------------------------------------------------------------------------
+
+    def roots(self) -> list[Root]:
+        """All indexed folders, by path."""
+        return [
+            Root(
+                int(key),
+                Path(os.fsdecode(path)),
+                tuple(json.loads(str(excludes))),
+                None if indexed is None else datetime.fromisoformat(str(indexed)),
+            )
+            for key, path, excludes, indexed in self._rows(
+                "SELECT id, path, excludes, indexed FROM root ORDER BY path"
+            )
+        ]
+
+    def add_root(self, path: Path, excludes: Sequence[str]) -> int:
+        """Take a folder in. Roots that lie inside it become part of it, their photos kept as they are."""
+        with self.atomic():
+            (key,) = self.connection.execute(
+                "INSERT INTO root (path, excludes) VALUES (?, ?) RETURNING id",
+                (os.fsencode(path), json.dumps(list(excludes))),
+            ).fetchone()
+            for inner in self.roots():
+                if inner.id != key and inner.path.is_relative_to(path):
+                    prefix = os.fsencode(inner.path.relative_to(path).as_posix()) + b"/"
+                    for table in ("photo", "skipped"):
+                        self.connection.execute(
+                            f"UPDATE {table} SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
+                            (key, prefix, inner.id),
+                        )
+                    self.connection.execute("DELETE FROM root WHERE id = ?", (inner.id,))
+        return int(key)
+
+    def set_excludes(self, root: int, excludes: Sequence[str]) -> None:
+        """Remember which files a root's walk leaves out."""
+        with self.atomic():
+            self.connection.execute(
+                "UPDATE root SET excludes = ? WHERE id = ?", (json.dumps(list(excludes)), root)
+            )
+
+    def move_root(self, root: int, path: Path) -> int:
+        """A root lies elsewhere now; nothing else changes. Returns how many photos it holds."""
+        with self.atomic():
+            self.connection.execute("UPDATE root SET path = ? WHERE id = ?", (os.fsencode(path), root))
+        return self.count_photos(root)
+
+    def remove_root(self, root: int) -> int:
+        """Take a root and its photos out, and every content that no other root holds. Returns the photos."""
+        photos = self.count_photos(root)
+        with self.atomic():
+            self.connection.execute("DELETE FROM root WHERE id = ?", (root,))
+            self._drop_orphans()
+        return photos
+
+    def count_photos(self, root: int | None = None) -> int:
+        """Photos of one root, or of all."""
+        where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())
+        return int(self._rows(f"SELECT count(*) FROM photo {where}", values)[0][0])
+
+    def count_skipped(self, root: int | None = None) -> int:
+        """Skipped files of one root, or of all."""
+        where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())
+        return int(self._rows(f"SELECT count(*) FROM skipped {where}", values)[0][0])
+
+    def skipped(self) -> list[SkippedFile]:
+        """Files that could not be read, by path."""
+        rows = self._rows(
+            "SELECT root.path, skipped.path, reason, size, noticed FROM skipped"
+            " JOIN root ON root.id = skipped.root ORDER BY root.path, skipped.path"
+        )
+        return [
+            SkippedFile(join(root, path), str(reason), int(size), datetime.fromisoformat(str(noticed)))
+            for root, path, reason, size, noticed in rows
+        ]
+
+    # -- contents and embeddings ---------------------------------------------------------------
+
+    def knows(self, digest: bytes, model: int) -> bool:
+        """Whether the bytes with this hash already have an embedding under `model`."""
+        with spoken_errors(self.path):
+            row = self.connection.execute(
+                "SELECT 1 FROM content JOIN embedding ON embedding.content = content.id"
+                " WHERE content.hash = ? AND embedding.model = ?",
+                (digest, model),
+            ).fetchone()
+        return row is not None
+
+    def content_of(self, digest: bytes) -> int | None:
+        """Id of the content with this hash, or None."""
+        rows = self._rows("SELECT id FROM content WHERE hash = ?", (digest,))
+        return int(rows[0][0]) if rows else None
+
+    def is_held(self, content: int) -> bool:
+        """Whether any photo has this content."""
+        return bool(self._rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
+
+    def content_at(self, path: Path) -> int | None:
+        """Id of the content that the catalog has for the file at an absolute path, or None."""
+        for root in self.roots():
+            if path.is_relative_to(root.path):
+                relative = os.fsencode(path.relative_to(root.path).as_posix())
+                rows = self._rows(
+                    "SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative)
+                )
+                if rows:
+                    return int(rows[0][0])
+        return None
+
+    def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
+        """`(dim,)` float16 embedding of one content, or None."""
+        rows = self._rows("SELECT vector FROM embedding WHERE content = ? AND model = ?", (content, model))
+        return np.frombuffer(rows[0][0], "<f2") if rows else None
+
+    def vectors(
+        self, model: Model, key: int, *, after: int = 0, size: int = 65_536
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float16]]]:
+        """Embeddings newer than embedding id `after`, in blocks, oldest first.
+
+        Yields:
+            The highest embedding id of the block, `(m,)` content ids, `(m, dim)` float16 rows.
+        """
+        with spoken_errors(self.path):
+            cursor = self.connection.execute(
+                "SELECT id, content, vector FROM embedding WHERE model = ? AND id > ? ORDER BY id",
+                (key, after),
+            )
+            while rows := cursor.fetchmany(size):
+                contents = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+                matrix = np.frombuffer(b"".join([row[2] for row in rows]), "<f2").reshape(-1, model.dim)
+                yield rows[-1][0], contents, matrix
+
+    def count_embeddings(self, model: int, *, after: int = 0) -> int:
+        """Embeddings of a model, those newer than embedding id `after` only."""
+        return int(
+            self._rows("SELECT count(*) FROM embedding WHERE model = ? AND id > ?", (model, after))[0][0]
+        )
+
+    def count_contents(self, *, living: bool = True) -> int:
+        """Contents that some photo has; with `living` False, those that none has any more."""
+        exists = "EXISTS" if living else "NOT EXISTS"
+        sql = f"SELECT count(*) FROM content WHERE {exists} (SELECT 1 FROM photo WHERE content = content.id)"
+        return int(self._rows(sql)[0][0])
+
+    def contents(self, scope: Scope) -> NDArray[np.int64]:
+        """Ids of the contents that have a photo within `scope`, ascending."""
+        rows = self._rows(
+            f"SELECT DISTINCT content FROM photo WHERE {scope.where} ORDER BY content", scope.values
+        )
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def photos(self, contents: Sequence[int], scope: Scope) -> dict[int, list[Photo]]:
+        """Photos within `scope` of each given content, by path; contents without one are left out."""
+        found: dict[int, list[Photo]] = {}
+        for start in range(0, len(contents), _VARIABLES):
+            part = [int(content) for content in contents[start : start + _VARIABLES]]
+            rows = self._rows(
+                "SELECT photo.id, content, root.path, photo.path, taken, width, height"
+                " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
+                f" WHERE content IN ({','.join('?' * len(part))}) AND {scope.where}"
+                " ORDER BY root.path, photo.path",
+                (*part, *scope.values),
+            )
+            for key, content, root, path, taken, width, height in rows:
+                photo = Photo(
+                    id=int(key),
+                    content=int(content),
+                    path=join(root, path),
+                    taken=None if taken is None else datetime.fromisoformat(str(taken)),
+                    width=int(width),
+                    height=int(height),
+                )
+                found.setdefault(photo.content, []).append(photo)
+        return found
+
+    def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
+        """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""
+        added = 0
+        with self.atomic():
+            execute = self.connection.execute
+            for item in arrivals:
+                row = execute("SELECT id FROM content WHERE hash = ?", (item.hash,)).fetchone()
+                if row is None:
+                    if item.facts is None:
+                        raise ValueError(f"no facts for a content that is not in the catalog: {item.path!r}")
+                    width, height, taken = item.facts
+                    row = execute(
+                        "INSERT INTO content (hash, width, height, taken) VALUES (?, ?, ?, ?) RETURNING id",
+                        (item.hash, width, height, None if taken is None else taken.isoformat()),
+                    ).fetchone()
+                (content,) = row
+                if item.vector is not None:
+                    added += execute(
+                        "INSERT INTO embedding (model, content, vector) VALUES (?, ?, ?)"
+                        " ON CONFLICT (content, model) DO NOTHING",
+                        (model, content, item.vector.astype("<f2").tobytes()),
+                    ).rowcount
+                execute(
+                    "INSERT INTO photo (root, path, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (root, path) DO UPDATE SET"
+                    " content = excluded.content, size = excluded.size, mtime_ns = excluded.mtime_ns",
+                    (item.root, item.path, content, item.size, item.mtime_ns),
+                )
+                execute("DELETE FROM skipped WHERE root = ? AND path = ?", (item.root, item.path))
+            for refusal in refusals:
+                execute("DELETE FROM photo WHERE root = ? AND path = ?", (refusal.root, refusal.path))
+                execute(
+                    "INSERT OR REPLACE INTO skipped (root, path, size, mtime_ns, reason, noticed)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        refusal.root,
+                        refusal.path,
+                        refusal.size,
+                        refusal.mtime_ns,
+                        refusal.reason,
+                        datetime.now(UTC).isoformat(timespec="seconds"),
+                    ),
+                )
+        return added
+
+    def drop_orphans(self) -> None:
+        """Drop contents that no photo has any more, with their embeddings."""
+        with self.atomic():
+            self._drop_orphans()
+
+    def _drop_orphans(self) -> None:
+        self.connection.execute(
+            "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id)"
+        )
+
+    # -- projection and runs -------------------------------------------------------------------
+
+    def projection(self, model: int) -> ProjectionStamp | None:
+        """What the model's vector store file should be, or None when there is none."""
+        rows = self._rows("SELECT file, bytes, rows, last FROM projection WHERE model = ?", (model,))
+        return ProjectionStamp(*rows[0]) if rows else None
+
+    def set_projection(self, model: int, stamp: ProjectionStamp) -> None:
+        """Record a vector store file that is complete and in place."""
+        with self.atomic():
+            self.connection.execute(
+                "INSERT OR REPLACE INTO projection (model, file, bytes, rows, last) VALUES (?, ?, ?, ?, ?)",
+                (model, stamp.file, stamp.bytes, stamp.rows, stamp.last),
+            )
+
+    def finish_run(self, report: IndexReport, roots: Sequence[int]) -> None:
+        """Remember what a run did, and that these roots were walked whole."""
+        facts = asdict(report)
+        with self.atomic():
+            self.connection.execute(
+                "INSERT INTO run (report) VALUES (?)", (json.dumps(facts, default=_plain),)
+            )
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.connection.executemany(
+                "UPDATE root SET indexed = ? WHERE id = ?", [(now, key) for key in roots]
+            )
+
+    def last_run(self) -> IndexReport | None:
+        """The report of the latest run, or None."""
+        rows = self._rows("SELECT report FROM run ORDER BY id DESC LIMIT 1")
+        if not rows:
+            return None
+        facts = json.loads(str(rows[0][0]))
+        facts["started"] = datetime.fromisoformat(facts["started"])
+        facts["offline"] = tuple(Path(path) for path in facts["offline"])
+        facts["unreadable"] = tuple(Path(path) for path in facts["unreadable"])
+        return IndexReport(**facts)
+
+
+@contextmanager
+def connect_and_close(path: Path) -> Iterator[sqlite3.Connection]:
+    """A writing connection for one job."""
+    connection = connect(path, write=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def join(root: bytes, path: bytes) -> Path:
+    """Absolute path of a photo, from its root's path and its own."""
+    return Path(os.fsdecode(root)) / os.fsdecode(path)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,109 @@
+"""Opening the catalog's database, and putting SQLite's errors into words."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import LibraryBusyError, LibraryError, LibraryWriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Rows are dominated by float16 vectors of 1 to 2.3 kB. On 4 KiB pages a quarter to a half of each
+# page would stay empty; on 8 KiB at most a quarter. Larger pages would double what an insert into a
+# hash index writes.
+PAGE_SIZE = 8192
+# A reader never waits for a writer (WAL), a writer waits this long for a checkpoint.
+BUSY_TIMEOUT_S = 10.0
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the database at `path`; with `write`, create it when missing.
+
+    Readers fall back to an immutable view where nothing can be written at all (a read-only disk).
+
+    Raises:
+        LibraryError: The file is no usable database.
+        LibraryWriteError: It cannot be created or written.
+    """
+    with spoken_errors(path):
+        if write:
+            connection = _open(path, "rwc")
+            try:
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+                connection.execute("PRAGMA journal_mode = WAL")
+                # An interrupted run must cost nothing, power cuts included: one fsync a batch.
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        try:
+            connection = _open(path, "rw")
+            try:
+                # Also the first real access: opening alone reads nothing.
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.OperationalError:
+            connection = _open(path, "ro&immutable=1")
+        return connection
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,  # transactions are spelled out: see `atomic`
+        check_same_thread=False,  # each connection has one owner, who may close it from another thread
+    )
+
+
+@contextmanager
+def atomic(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing: one write transaction around the body."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    else:
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def spoken_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's exceptions into clipsearch's own, naming the file."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL"):
+            raise LibraryWriteError(
+                f"the disk is full: {path}", "free some space and run the command again; nothing is lost"
+            ) from error
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            raise LibraryWriteError(
+                f"the library cannot be written: {path}",
+                "check the folder's permissions, or name another: --library",
+            ) from error
+        if name.startswith("SQLITE_BUSY"):
+            raise LibraryBusyError(f"the library is busy: {path}", "try again in a moment") from error
+        if name.startswith("SQLITE_IOERR"):
+            raise LibraryWriteError(
+                f"the disk failed: {path} ({error})", "check the disk; nothing was lost"
+            ) from error
+        raise LibraryError(f"the library's database failed: {path} ({error})") from error
+    except sqlite3.DatabaseError as error:
+        raise LibraryError(
+            f"the library's database is damaged: {path} ({error})",
+            "move the folder away and index again, or restore it from a backup; photos are never touched",
+        ) from error

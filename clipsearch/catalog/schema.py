@@ -1,0 +1,126 @@
+"""The catalog's tables, as a numbered list of migrations.
+
+Paths are BLOBs: file names are bytes, not always UTF-8. A photo's path is relative to its root,
+separated by `/`, so that a root can move or go offline without touching its photos.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsearch.catalog.connection import atomic
+from clipsearch.errors import LibraryError, LibraryTooNewError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+# "clip" in ASCII: tells `file` and us that this database is ours.
+APPLICATION_ID = 0x636C6970
+
+
+def _first_tables(connection: sqlite3.Connection) -> None:
+    statements = """
+        CREATE TABLE model (
+            id INTEGER PRIMARY KEY,
+            fingerprint TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL,
+            weights BLOB,                       -- path of a local checkpoint
+            dim INTEGER NOT NULL,
+            logit_scale REAL NOT NULL,
+            logit_bias REAL,
+            preprocessing TEXT NOT NULL,        -- JSON
+            current INTEGER NOT NULL DEFAULT 0  -- 1 for the model that queries use
+        );
+        CREATE TABLE root (
+            id INTEGER PRIMARY KEY,
+            path BLOB NOT NULL UNIQUE,
+            excludes TEXT NOT NULL DEFAULT '[]', -- JSON list of globs
+            indexed TEXT                         -- UTC time of the last whole run
+        );
+        CREATE TABLE content (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: vector stores outlive rows
+            hash BLOB NOT NULL UNIQUE,            -- SHA-256 of the bytes
+            width INTEGER NOT NULL,
+            height INTEGER NOT NULL,
+            taken TEXT                            -- ISO 8601, with offset where the camera wrote one
+        );
+        CREATE TABLE photo (
+            id INTEGER PRIMARY KEY,
+            root INTEGER NOT NULL REFERENCES root ON DELETE CASCADE,
+            path BLOB NOT NULL,
+            content INTEGER NOT NULL REFERENCES content,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            UNIQUE (root, path)
+        );
+        CREATE INDEX photo_content ON photo (content);
+        CREATE TABLE embedding (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, -- grows: "newer than the projection" is one comparison
+            model INTEGER NOT NULL REFERENCES model,
+            content INTEGER NOT NULL REFERENCES content ON DELETE CASCADE,
+            vector BLOB NOT NULL,                 -- float16, little-endian, unit length
+            UNIQUE (content, model)
+        );
+        CREATE TABLE skipped (
+            root INTEGER NOT NULL REFERENCES root ON DELETE CASCADE,
+            path BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            noticed TEXT NOT NULL,
+            PRIMARY KEY (root, path)
+        ) WITHOUT ROWID;
+        CREATE TABLE projection (
+            model INTEGER PRIMARY KEY REFERENCES model,
+            file TEXT NOT NULL,                   -- name inside the library's folder
+            bytes INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            last INTEGER NOT NULL                 -- highest embedding id it reflects
+        );
+        CREATE TABLE run (
+            id INTEGER PRIMARY KEY,
+            report TEXT NOT NULL                  -- JSON of an IndexReport
+        );
+    """
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+# Number n of this list makes version n + 1. Entries are never edited once released, only appended.
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables,)
+VERSION = len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Schema version of an open database, 0 when it is empty.
+
+    Raises:
+        LibraryError: A database of some other program.
+        LibraryTooNewError: Written by a newer clipsearch.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (tables or application):
+        raise LibraryError(
+            "the database in this folder is not a clipsearch library", "name another folder: --library"
+        )
+    if version > VERSION:
+        raise LibraryTooNewError(
+            f"this library has format {version}; this clipsearch knows formats up to {VERSION}",
+            "update clipsearch: pip install --upgrade clipsearch",
+        )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to the current version; each step is applied and recorded in one transaction."""
+    for number in range(version_of(connection), VERSION):
+        with atomic(connection):
+            if version_of(connection) > number:  # another process was faster
+                continue
+            MIGRATIONS[number](connection)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")

@@ -1,0 +1,253 @@
+"""Indexing: walk, compare with the catalog, read, embed, commit.
+
+One transaction commits a batch. Stop it anywhere: the next run goes on from the last batch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsearch.catalog.catalog import Arrival, Refusal
+from clipsearch.catalog.diff import Diff
+from clipsearch.errors import ModelMismatchError
+from clipsearch.photos.scan import UnreadableFolder, scan
+from clipsearch.reading import Reader, ReadFile
+from clipsearch.types import IndexProgress, IndexReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Literal
+
+    from numpy.typing import NDArray
+
+    from clipsearch.catalog.catalog import Catalog
+    from clipsearch.encoders import ImageEncoder
+    from clipsearch.roots import Walk
+    from clipsearch.types import Listeners, Model
+
+# Files that need no embedding (moved, copied, refused) are committed at the latest in such groups.
+_COMMIT = 512
+# Files under way before the model is loaded and has said how large its batches are.
+_FIRST_AHEAD = 64
+_SHOW_EVERY_S = 0.1
+
+
+class Indexer:
+    """One index run over one catalog.
+
+    Args:
+        catalog: Opened for writing; the caller holds the writer's lock.
+        model: Id and identity of the library's model, None before its first embedding.
+        open_encoder: Loads the model; called only when something must be embedded.
+        listeners: For progress.
+        stop: Asked often; once it says True, what is done is committed and the run ends.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        model: tuple[int, Model] | None,
+        open_encoder: Callable[[], ImageEncoder],
+        *,
+        listeners: Listeners,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._catalog = catalog
+        self._diff = Diff(catalog)
+        self._model = model
+        self._open_encoder = open_encoder
+        self._encoder: ImageEncoder | None = None
+        self._listeners = listeners
+        self._stop = stop
+        self._report = IndexReport(started=datetime.now(UTC))
+        self._clock = time.monotonic()
+        self._shown = 0.0
+        self._done = self._total = 0
+        # Read, not yet committed.
+        self._fresh: list[ReadFile] = []
+        self._known: list[ReadFile] = []
+        self._refused: list[Refusal] = []
+
+    @property
+    def model(self) -> tuple[int, Model] | None:
+        """The library's model, after the run."""
+        return self._model
+
+    def run(self, walks: Sequence[Walk], *, retry_skipped: bool) -> IndexReport:
+        """Bring the catalog up to date with the disk.
+
+        Raises:
+            ClipsearchError: Of the model or the library; a bad file never raises.
+        """
+        walked = self._walk(walks)
+        if not self._report.interrupted:
+            unchanged, still_skipped, self._total = self._diff.settle(retry_skipped=retry_skipped)
+            self._count(unchanged=unchanged, still_skipped=still_skipped)
+            if self._total:
+                self._read_and_embed(retry_skipped=retry_skipped)
+            self._show("finish", force=True)
+            self._count(removed=self._diff.finish(whole=not self._report.interrupted))
+        self._report = replace(self._report, seconds=round(time.monotonic() - self._clock, 3))
+        self._catalog.finish_run(self._report, [] if self._report.interrupted else walked)
+        return self._report
+
+    def _walk(self, walks: Sequence[Walk]) -> list[int]:
+        """Walk the folders into the diff; returns the ids of the roots that were walked whole."""
+        whole: list[int] = []
+        for walk in walks:
+            before, found = self._done, 0
+            unlisted: list[bytes] = []
+            folder = None if walk.folder is None else os.fsencode(walk.folder.as_posix())
+            for found in self._diff.walk(walk.root.id, folder, _files(walk, folder, unlisted)):
+                self._done = before + found
+                self._show("scan")
+                if self._interrupted():
+                    return []
+            for path in unlisted:
+                self._diff.keep(walk.root.id, path)
+            if (
+                not found
+                and folder is None
+                and (not walk.path.is_dir() or self._catalog.count_photos(walk.root.id))
+            ):
+                # An unplugged drive leaves no folder, or an empty one: never a reason to forget photos.
+                self._diff.keep(walk.root.id, b"")
+                self._report = replace(self._report, offline=(*self._report.offline, walk.root.path))
+            elif unlisted:
+                paths = tuple(walk.root.path / os.fsdecode(path) for path in unlisted)
+                self._report = replace(self._report, unreadable=self._report.unreadable + paths)
+            elif folder is None:
+                whole.append(walk.root.id)
+        self._done = 0
+        return whole
+
+    def _read_and_embed(self, *, retry_skipped: bool) -> None:
+        if self._model is None:
+            self._load()
+        key, model = self._known_model
+        reader = Reader(self._catalog.path.parent, key, model.preprocessing)
+        try:
+            for item in reader.read(
+                self._diff.pending(retry_skipped=retry_skipped), lambda: 2 * self._batch_size
+            ):
+                self._take(item)
+                self._show("embed")
+                if self._interrupted():
+                    break
+            self._commit()
+        finally:
+            reader.close()
+
+    def _take(self, item: ReadFile | Refusal | None) -> None:
+        """Take one file in; commits when enough have come together."""
+        self._done += 1
+        if isinstance(item, Refusal):
+            self._refused.append(item)
+        elif item is not None:
+            (self._known if item.decoded is None else self._fresh).append(item)
+        if len(self._fresh) >= self._batch_size or len(self._known) + len(self._refused) >= _COMMIT:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Embed what is fresh and commit all that was taken in."""
+        key, _ = self._known_model
+        vectors = self._embed([item for item in self._fresh if not self._catalog.knows(item.digest, key)])
+        arrivals: list[Arrival] = []
+        brought: set[bytes] = set()
+        for item in (*self._fresh, *self._known):
+            self._count(**{self._what_happened(item, brought): 1})
+            brought.add(item.digest)
+            decoded = item.decoded
+            arrivals.append(
+                Arrival(
+                    root=item.file.root,
+                    path=item.file.path,
+                    size=item.size,
+                    mtime_ns=item.mtime_ns,
+                    hash=item.digest,
+                    facts=None if decoded is None else (decoded.width, decoded.height, decoded.taken),
+                    vector=vectors.pop(item.digest, None),
+                )
+            )
+        embedded = self._catalog.record(arrivals, self._refused, key)
+        self._count(embedded=embedded, skipped=len(self._refused))
+        self._fresh, self._known, self._refused = [], [], []
+
+    def _embed(self, items: Sequence[ReadFile]) -> dict[bytes, NDArray[np.float32]]:
+        """Embedding of each distinct content, by hash: two copies that come together are embedded once."""
+        pixels = {item.digest: item.decoded.pixels for item in items if item.decoded is not None}
+        if not pixels:
+            return {}
+        if self._encoder is None:
+            self._encoder = self._load()
+        return dict(zip(pixels, self._encoder.encode(np.stack(list(pixels.values()))), strict=True))
+
+    def _what_happened(
+        self, item: ReadFile, brought: set[bytes]
+    ) -> Literal["unchanged", "changed", "new", "moved", "copied"]:
+        """Which count of the report a file belongs to; `brought` are the contents of the same batch."""
+        content = self._catalog.content_of(item.digest)
+        if item.file.content is not None:
+            return "unchanged" if content == item.file.content else "changed"
+        if content is None:
+            return "copied" if item.digest in brought else "new"
+        if self._diff.claim(content):
+            return "moved"
+        # Bytes that only a photo of an earlier run had, gone since: new again, though not embedded again.
+        return "copied" if item.digest in brought or self._catalog.is_held(content) else "new"
+
+    def _load(self) -> ImageEncoder:
+        """Load the model and hold it against the library's."""
+        self._show("load", force=True)
+        self._encoder = encoder = self._open_encoder()
+        if self._model is None:
+            self._model = (self._catalog.choose_model(encoder.model), encoder.model)
+        elif self._model[1].fingerprint != encoder.model.fingerprint:
+            raise ModelMismatchError(
+                f"{encoder.model.source} is no longer the model of this library: its weights have changed",
+                "put the old weights back, or make a new library: --library DIR",
+            )
+        return encoder
+
+    @property
+    def _known_model(self) -> tuple[int, Model]:
+        if self._model is None:
+            raise RuntimeError("no model before `_load`")
+        return self._model
+
+    @property
+    def _batch_size(self) -> int:
+        return self._encoder.batch_size if self._encoder else _FIRST_AHEAD
+
+    def _interrupted(self) -> bool:
+        if self._stop():
+            self._report = replace(self._report, interrupted=True)
+        return self._report.interrupted
+
+    def _count(self, **more: int) -> None:
+        self._report = replace(
+            self._report, **{name: getattr(self._report, name) + n for name, n in more.items()}
+        )
+
+    def _show(self, phase: Literal["scan", "load", "embed", "finish"], *, force: bool = False) -> None:
+        listener = self._listeners.index
+        now = time.monotonic()
+        if listener is not None and (force or now - self._shown >= _SHOW_EVERY_S):
+            self._shown = now
+            listener(IndexProgress(phase, self._done, self._total, self._report))
+
+
+def _files(walk: Walk, folder: bytes | None, unlisted: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Path relative to the root, size and time of each file; notes the folders that could not be listed."""
+    prefix = b"" if folder is None else folder + b"/"
+    for item in scan(walk.path, exclude=walk.root.excludes):
+        if isinstance(item, UnreadableFolder):
+            unlisted.append((prefix + item.path).rstrip(b"/"))
+        else:
+            yield prefix + item.path, item.size, item.mtime_ns

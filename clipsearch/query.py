@@ -1,0 +1,94 @@
+"""Queries: texts and pictures, added and subtracted, as one unit vector."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsearch.errors import UsageError
+from clipsearch.photos.scan import PICTURE_SUFFIXES
+from clipsearch.types import Term
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.*)", re.DOTALL)
+
+
+def parse_term(typed: str, *, sign: int = 1) -> Term:
+    """A query term as the user typed it: `dog`, `2:dog`, `pool.jpg`, `0.5:https://example.org/pool.jpg`.
+
+    It is a URL when it starts with http:// or https://, a picture when it names an existing file or
+    ends like a picture file, and a text otherwise.
+
+    Args:
+        typed: The term, with an optional weight in front.
+        sign: -1 for a term to subtract.
+
+    Raises:
+        UsageError: Nothing is left to search for, or the weight is 0.
+    """
+    weight, value = 1.0, typed
+    if match := _WEIGHTED.fullmatch(typed):
+        weight, value = float(match[1]), match[2]
+    value = value.strip()
+    if not value:
+        raise UsageError(
+            "empty query" if not typed.strip() else f"nothing to search for in {typed!r}", "type some words"
+        )
+    if weight == 0:
+        raise UsageError(f"weight 0 in {typed!r}", "leave the term away, or give it a weight above 0")
+    if value.lower().startswith(("http://", "https://")):
+        return Term(value, sign * weight, "url")
+    return Term(value, sign * weight, "image" if _names_picture(value) else "text")
+
+
+def _names_picture(value: str) -> bool:
+    """Whether a term means a file: `photo.jpg` even when it is missing, `dog` not even when it exists."""
+    if "\n" in value or "\0" in value:
+        return False
+    looks_like_path = os.sep in value or (os.altsep is not None and os.altsep in value)
+    has_suffix = os.fsencode(Path(value).suffix.lower()[1:]) in PICTURE_SUFFIXES
+    if has_suffix and (looks_like_path or " " not in value):
+        return True
+    try:
+        return (looks_like_path or has_suffix) and Path(value).expanduser().is_file()
+    except (OSError, RuntimeError):  # too long for a name; `~nobody`
+        return False
+
+
+def combine(
+    terms: Sequence[Term],
+    encode_texts: Callable[[Sequence[str]], NDArray[np.float32]],
+    encode_picture: Callable[[Term], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """The query's vector: the weighted sum of its terms' unit embeddings, brought back to unit length.
+
+    Args:
+        terms: At least one.
+        encode_texts: Texts to `(n, dim)` unit rows.
+        encode_picture: A picture term to a `(dim,)` unit vector.
+
+    Returns:
+        `(dim,)` float32, unit length.
+
+    Raises:
+        UsageError: The terms cancel each other.
+    """
+    texts = [term for term in terms if term.kind == "text"]
+    rows = iter(encode_texts([term.value for term in texts]) if texts else ())
+    vectors = [next(rows) if term.kind == "text" else encode_picture(term) for term in terms]
+    total = np.array([term.weight for term in terms], np.float32) @ np.stack(vectors)
+    length = float(np.linalg.norm(total))
+    # Embeddings carry about three digits (float16): what is left below that is noise, not a direction.
+    if length < 1e-3 * max(abs(term.weight) for term in terms):
+        raise UsageError(
+            "the terms of this query cancel each other", "subtract something else than what is searched"
+        )
+    return (total / length).astype(np.float32)

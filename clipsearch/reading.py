@@ -1,0 +1,132 @@
+"""Reading files for indexing: bytes, hash, pixels, by threads a bounded distance ahead, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clipsearch.catalog.catalog import Catalog, Refusal
+from clipsearch.errors import PhotoError
+from clipsearch.photos.decode import Decoded, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from clipsearch.catalog.diff import PendingFile
+    from clipsearch.types import Preprocessing
+
+# A picture is read whole, once, for its hash and its pixels. Larger files are no photos.
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file that was read.
+
+    Attributes:
+        file: What was asked for.
+        size: Bytes, as of reading.
+        mtime_ns: Modification time, as of reading.
+        digest: SHA-256 of the bytes.
+        decoded: None when the catalog has the embedding of these bytes already.
+    """
+
+    file: PendingFile
+    size: int
+    mtime_ns: int
+    digest: bytes
+    decoded: Decoded | None
+
+
+class Reader:
+    """Reads, hashes and decodes files ahead of whoever embeds them.
+
+    Args:
+        folder: The library's folder: bytes that its catalog knows are not decoded.
+        model: Id of the model whose embeddings count.
+        preprocessing: What to decode for.
+        workers: Threads; as many as usable cores when None.
+    """
+
+    def __init__(
+        self, folder: Path, model: int, preprocessing: Preprocessing, workers: int | None = None
+    ) -> None:
+        self._catalog = Catalog(folder)
+        self._lock = threading.Lock()  # around the one connection that all threads share
+        self._model = model
+        self._preprocessing = preprocessing
+        self._workers = workers or usable_cores()
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Wait for what is being read, drop the rest."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._catalog.close()
+
+    def read(
+        self, files: Iterator[PendingFile], ahead: Callable[[], int]
+    ) -> Iterator[ReadFile | Refusal | None]:
+        """Read files in order.
+
+        Args:
+            files: What to read.
+            ahead: How many files beyond the next one may be under way; asked before each.
+
+        Yields:
+            For each file what was read, why it was refused, or None when it is gone.
+        """
+        waiting: deque[Future[ReadFile | Refusal | None]] = deque()
+        while True:
+            while len(waiting) <= ahead() + self._workers and (file := next(files, None)) is not None:
+                waiting.append(self._pool.submit(self._read, file))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+
+    def _read(self, file: PendingFile) -> ReadFile | Refusal | None:
+        try:
+            data, size, mtime_ns = read_bytes(os.path.join(file.base, file.path))  # noqa: PTH118 - bytes
+            digest = hashlib.sha256(data).digest()
+            with self._lock:
+                known = self._catalog.knows(digest, self._model)
+            decoded = None if known else decode(data, self._preprocessing)
+        except FileNotFoundError:
+            return None
+        except PhotoError as error:
+            return Refusal(file.root, file.path, file.size, file.mtime_ns, error.message)
+        except OSError as error:
+            # No size, no time: what could not even be opened is tried again by every run.
+            return Refusal(file.root, file.path, 0, 0, (error.strerror or str(error)).lower())
+        return ReadFile(file, size, mtime_ns, digest, decoded)
+
+
+def read_bytes(path: Path | bytes) -> tuple[bytes, int, int]:
+    """Bytes, size and modification time (ns) of a regular file.
+
+    Raises:
+        PhotoError: It is empty, too large, or no regular file; devices and pipes are never waited for.
+        OSError: It cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise PhotoError("not a regular file")
+        if not facts.st_size:
+            raise PhotoError("empty file")
+        if facts.st_size > MAX_BYTES:
+            raise PhotoError(f"file of {facts.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
+        return stream.read(), facts.st_size, facts.st_mtime_ns
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,108 @@
+"""Which folders a run walks: roots the user names, parts of known roots, or all of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clipsearch.catalog.catalog import Catalog, Root
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One walk to make: a root, or one folder in it (`folder`, relative, None for the whole root)."""
+
+    root: Root
+    folder: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """Absolute path to walk."""
+        return self.root.path if self.folder is None else self.root.path / self.folder
+
+
+def absolute(path: Path | str) -> Path:
+    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
+
+
+def reachable(root: Path) -> bool:
+    """Whether a root is there and holds anything: an unplugged drive leaves an empty folder."""
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[str]) -> list[Walk]:
+    """The walks for an index run; folders that are new become roots.
+
+    Nothing requested means every known root. A folder inside a known root is walked as part of it;
+    a folder around known roots takes them in. `excludes` are remembered with each whole root named.
+
+    Raises:
+        UsageError: Nothing to walk, no such folder, or a file.
+    """
+    if not requested:
+        walks = [Walk(root) for root in catalog.roots()]
+        if not walks:
+            raise UsageError(
+                "no folder to index: the library has none yet", "name one: clipsearch index ~/Photos"
+            )
+        return walks
+    check_folders(requested, catalog.roots())
+    walks = []
+    for path in map(absolute, requested):
+        holder = _holder(catalog.roots(), path)
+        if holder is None:
+            catalog.add_root(path, excludes)
+            holder = (path, None)
+        base, folder = holder
+        root = next(root for root in catalog.roots() if root.path == base)
+        if excludes and folder is None and root.excludes != tuple(excludes):
+            catalog.set_excludes(root.id, excludes)
+            root = next(root for root in catalog.roots() if root.path == base)
+        walks.append(Walk(root, folder))
+    # A later, wider folder may have taken an earlier one in.
+    living = {root.id for root in catalog.roots()}
+    return [walk for walk in walks if walk.root.id in living]
+
+
+def check_folders(requested: Sequence[Path | str], known: Sequence[Root]) -> None:
+    """See that every path is a folder, or a known root that is merely offline.
+
+    Raises:
+        UsageError: No such folder, or a file.
+    """
+    for path in map(absolute, requested):
+        if path.is_dir() or any(path == root.path for root in known):
+            continue
+        if path.exists():
+            raise UsageError(f"not a folder: {path}", "name the folder around it")
+        raise UsageError(f"no such folder: {path}", "check the spelling, or whether a drive is unplugged")
+
+
+def _holder(roots: Sequence[Root], path: Path) -> tuple[Path, Path | None] | None:
+    """Path of the root that holds `path`, and where in it; None when no root does."""
+    for root in roots:
+        if path == root.path or _same(path, root.path):
+            return root.path, None
+    for root in roots:
+        if path.is_relative_to(root.path):
+            return root.path, path.relative_to(root.path)
+    return None
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
