@@ -1,0 +1,104 @@
+"""The command line: the only part of clipsearch that prints, and the only place where errors become words.
+
+`main` runs one command and returns its exit code: 0 done, 1 nothing found, 2 any error, 130 interrupted.
+Set `CLIPSEARCH_DEBUG=1` to see the traceback behind an error.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import ClipsearchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+DONE, NOTHING_FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: The words after `clipsearch`; those of this process when None.
+
+    Returns:
+        The exit code.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name outside the terminal's character set must not end the run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()  # the reader (`head`, say) has seen enough
+        return DONE
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=INTERRUPTED)
+    except ClipsearchError as error:
+        return _fail(error.message, error.hint)
+    except OSError as error:
+        _abandon_stdout()
+        return _fail(_reason(error), "run with CLIPSEARCH_DEBUG=1 for the traceback")
+    except Exception as error:  # noqa: BLE001 - the boundary: a traceback on a user's screen is a bug
+        what = f"{type(error).__name__}: {error}"
+        return _fail(f"internal error: {what} (run with CLIPSEARCH_DEBUG=1 for the traceback)")
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    import typer
+
+    from clipsearch.cli.app import app
+
+    # Typer exports this one usage error; its parent, in Click or in Typer's own copy of it, is every one.
+    usage_error = typer.BadParameter.__bases__[0]
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments),
+            prog_name="clipsearch",
+            standalone_mode=False,
+        )
+    except typer.Abort as abort:
+        raise abort.__cause__ or KeyboardInterrupt from None
+    except SystemExit as request:  # shell completion, which prints and leaves
+        code = request.code
+    except Exception as error:
+        if not isinstance(error, usage_error):
+            raise
+        context = getattr(error, "ctx", None)
+        command = "clipsearch" if context is None else context.command_path
+        return _fail(" ".join(error.format_message().split()), f"see `{command} --help`")  # type: ignore[attr-defined]
+    return code if isinstance(code, int) else DONE
+
+
+def _fail(message: str, hint: str = "", *, code: int = FAILED) -> int:
+    from clipsearch.cli.terminal import complain
+
+    if os.environ.get("CLIPSEARCH_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    complain(message, hint)
+    return code
+
+
+def _reason(error: OSError) -> str:
+    if error.filename is None:
+        return error.strerror or str(error)
+    return f"{error.strerror}: {os.fsdecode(error.filename)}"
+
+
+def _abandon_stdout() -> None:
+    # What Python would still flush at exit must not fail a second time.
+    if sys.stdout is not None:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

@@ -1,0 +1,122 @@
+"""`clipsearch classify`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.labels import parse_labels
+from clipsearch.cli.options import Format, Inside, LibraryFolder, Null, OutputFormat, examples
+from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
+from clipsearch.cli.progress import open_library
+from clipsearch.cli.render import chosen, write_records
+from clipsearch.cli.terminal import on_terminal, remark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from clipsearch.types import Prediction
+
+_NOTHING_FOUND = 1
+_ROWS_ON_TERMINAL = 50
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog=examples(
+            "clipsearch classify --labels cat,dog",
+            "clipsearch classify photo.jpg ~/Downloads --labels-file labels.txt --top 3",
+            'clipsearch classify --labels day,night --template "a photo taken at {}" --format csv',
+            "clipsearch classify --labels receipt,other --min-prob 0.9 --in ~/Photos",
+        )
+    )(classify)
+
+
+def classify(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos or folders; without one, all indexed photos."),
+    ] = None,
+    *,
+    labels: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,...", help="Labels to choose from, with commas between.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labels, one a line (these may hold commas).")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Prompt around a label, without one [cyan]a photo of a {}[/cyan]; several are averaged.",
+        ),
+    ] = None,
+    min_prob: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="P",
+            help="Leave out photos whose best label is less probable.",
+            show_default=False,
+        ),
+    ] = 0.0,
+    inside: Inside = None,
+    top: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Labels a photo in the table.", rich_help_panel="Output")
+    ] = 1,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            metavar="N",
+            help=f"List at most this many photos; without it all, or {_ROWS_ON_TERMINAL} on a terminal.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    output: OutputFormat = None,
+    null: Null = False,
+    library: LibraryFolder = None,
+) -> int:
+    """Tell photos apart by labels you name.
+
+    The table lists the most probable label of each photo and counts the labels at the end.
+    JSON has the probability of every label; so has CSV: path, label, probability, then a column a label.
+    """
+    form = chosen(output, null=null)
+    choices = parse_labels(labels or (), labels_file)
+    tally = Tally(choices)
+    with open_library(library) as opened:
+        predictions = opened.classify(
+            choices, paths=paths or (), templates=template or ("a photo of a {}",), inside=inside
+        )
+        kept = tally.count(predictions, min_prob)
+        if form is Format.TABLE:
+            _write_table(kept, tally, top=top, limit=limit, everything=bool(paths))
+        else:
+            columns = ("path", "label", "probability", *choices)
+            records = (prediction_record(prediction, choices) for prediction in islice(kept, limit))
+            write_records(records, form, columns=columns, null=null)
+    if not tally.photos:
+        remark("no photo has a label that probable" if tally.left_out else "there is no photo to classify")
+        return _NOTHING_FOUND
+    return 0
+
+
+def _write_table(
+    kept: Iterable[Prediction], tally: Tally, *, top: int, limit: int | None, everything: bool
+) -> None:
+    if limit is None and on_terminal() and not everything:
+        limit = _ROWS_ON_TERMINAL
+    written = write_prediction_table(kept, tally.labels, top=min(top, len(tally.labels)), limit=limit)
+    hidden = tally.photos - written
+    if hidden:
+        remark(f"... and {hidden:,} more; list them with --limit {tally.photos} or --format csv")
+    if tally.photos:
+        tally.show()

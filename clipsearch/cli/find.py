@@ -1,0 +1,119 @@
+"""`clipsearch search` and `clipsearch similar`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.options import (
+    Add,
+    Inside,
+    LibraryFolder,
+    Limit,
+    MinScore,
+    Null,
+    OutputFormat,
+    Subtract,
+    examples,
+)
+from clipsearch.cli.progress import open_library
+from clipsearch.cli.render import chosen, write_matches
+from clipsearch.cli.terminal import remark
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clipsearch.cli.options import Format
+    from clipsearch.types import Match
+
+_NOTHING_FOUND = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(
+        epilog=examples(
+            'clipsearch search "brown dog on beach"',
+            'clipsearch search "golden retriever" --add pool.jpg --subtract 2:fruit',
+            "clipsearch search sunset --in ~/Photos/2023 --min-score 0.25 --format jsonl",
+            "clipsearch search cat -n 100 -0 | xargs -0 cp -t cats/",
+        )
+    )(search)
+    app.command(
+        epilog=examples(
+            "clipsearch similar img.jpg",
+            "clipsearch similar img.jpg --add snow --limit 30",
+            "clipsearch similar https://example.org/cat.jpg --format paths",
+        )
+    )(similar)
+
+
+def search(
+    query: Annotated[list[str] | None, typer.Argument(help="What the photo shows.")] = None,
+    *,
+    add: Add = None,
+    subtract: Subtract = None,
+    limit: Limit = 10,
+    inside: Inside = None,
+    min_score: MinScore = None,
+    output: OutputFormat = None,
+    null: Null = False,
+    library: LibraryFolder = None,
+) -> int:
+    """Find photos by describing them.
+
+    Best first: rank, score (cosine similarity), date taken, path.
+    """
+    form = chosen(output, null=null)
+    with open_library(library) as opened:
+        matches = opened.search(
+            " ".join(query or ()),
+            add=add or (),
+            subtract=subtract or (),
+            limit=limit,
+            inside=inside,
+            min_score=min_score,
+        )
+    return _answer(matches, form, null=null)
+
+
+def similar(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture: a file or an http(s) URL.")],
+    *,
+    add: Add = None,
+    subtract: Subtract = None,
+    limit: Limit = 10,
+    inside: Inside = None,
+    min_score: MinScore = None,
+    include_self: Annotated[
+        bool, typer.Option("--include-self", help="List the photo itself and its exact copies too.")
+    ] = False,
+    output: OutputFormat = None,
+    null: Null = False,
+    library: LibraryFolder = None,
+) -> int:
+    """Find photos that look like a picture.
+
+    Best first: rank, score (cosine similarity), date taken, path.
+    """
+    form = chosen(output, null=null)
+    with open_library(library) as opened:
+        matches = opened.similar(
+            image,
+            add=add or (),
+            subtract=subtract or (),
+            limit=limit,
+            inside=inside,
+            min_score=min_score,
+            include_self=include_self,
+        )
+    return _answer(matches, form, null=null)
+
+
+def _answer(matches: Sequence[Match], output: Format, *, null: bool) -> int:
+    if not matches:
+        remark("no photo matches")
+        return _NOTHING_FOUND
+    write_matches(matches, output, null=null)
+    return 0

@@ -1,0 +1,160 @@
+"""Results as tables, JSON, CSV or paths."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.cli.options import Format
+from clipsearch.cli.table import Column, Table
+from clipsearch.cli.terminal import on_terminal, shown
+from clipsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from clipsearch.types import Match
+
+Record = dict[str, object]
+
+
+def chosen(output: Format | None, *, null: bool) -> Format:
+    """The format that `--format` and `-0` ask for together.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    if null and output not in {None, Format.PATHS}:
+        raise UsageError(f"-0 writes paths alone, --format {output} more than that", "leave one of them out")
+    return Format.PATHS if null else output or Format.TABLE
+
+
+def match_record(match: Match) -> Record:
+    """One match as it appears in JSON and CSV: the score to six digits, the date in ISO 8601."""
+    photo = match.photo
+    return {
+        "rank": match.rank,
+        "score": round(float(match.score), 6),
+        "path": str(photo.path),
+        "taken": photo.taken and photo.taken.isoformat(),
+        "width": photo.width,
+        "height": photo.height,
+    }
+
+
+def write_matches(matches: Sequence[Match], output: Format, *, null: bool = False) -> None:
+    """Write the matches of a search, best first; nothing at all when there are none."""
+    if output is Format.TABLE:
+        _write_match_table(matches)
+    else:
+        write_records(map(match_record, matches), output, null=null)
+
+
+def _write_match_table(matches: Sequence[Match]) -> None:
+    rows = [
+        (
+            str(match.rank),
+            f"{match.score:.3f}",
+            match.photo.taken.date().isoformat() if match.photo.taken else "",
+            match.path,
+        )
+        for match in matches
+    ]
+    columns = [
+        Column("#", max((len(row[0]) for row in rows), default=0), "dim", right=True),
+        Column("score", max((len(row[1]) for row in rows), default=0), "cyan", right=True),
+        Column("taken", len("2024-12-31")),
+    ]
+    table = Table(columns)
+    for *cells, path in rows:
+        table.row(cells, path)
+
+
+def write_records(
+    records: Iterable[Record], output: Format, *, columns: Sequence[str] = (), null: bool = False
+) -> int:
+    r"""Write records to standard output one by one; nothing at all when there are none.
+
+    JSON is plain ASCII, a byte that is not UTF-8 in a file name is `\udcXX` there. CSV is UTF-8 with
+    such bytes as they are, so are paths. On a terminal, paths are shown as the table shows them.
+
+    Args:
+        records: Each with a `path`.
+        output: Any format but the table.
+        columns: Of the CSV, where they are not simply the keys.
+        null: End each path with a NUL byte instead of a line break.
+
+    Returns:
+        How many records there were.
+    """
+    sys.stdout.flush()
+    write = sys.stdout.buffer.write
+    count = 0
+    csv_writer = csv.writer(_Encoded(), lineterminator="\n")
+    for count, record in enumerate(records, 1):
+        first = count == 1
+        if output is Format.JSON:
+            write(b"[\n " if first else b",\n ")
+            write(_json(record))
+        elif output is Format.JSONL:
+            write(_json(record) + b"\n")
+        elif output is Format.CSV:
+            names = columns or tuple(record)
+            if first:
+                csv_writer.writerow(names)
+            csv_writer.writerow(_cells(record))
+        elif null:
+            write(os.fsencode(str(record["path"])) + b"\0")
+        else:
+            write(os.fsencode(_safe_path(str(record["path"]))) + b"\n")
+    if count and output is Format.JSON:
+        write(b"\n]\n")
+    return count
+
+
+def write_json(value: object) -> None:
+    """Write one dataclass, or a list of them, as indented JSON."""
+    plain = json.dumps(value, default=_plain, indent=2)
+    sys.stdout.write(plain + "\n")
+
+
+class _Encoded:
+    """Where the CSV writer writes to."""
+
+    def write(self, text: str) -> int:
+        encoded = text.encode("utf-8", errors=sys.getfilesystemencodeerrors())
+        return sys.stdout.buffer.write(encoded)
+
+
+def _safe_path(path: str) -> str:
+    return shown(path) if on_terminal() else path
+
+
+def _cells(record: Record) -> list[object]:
+    cells: list[object] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            cells += value.values()
+        else:
+            cells.append(_safe_path(str(value)) if key == "path" else value)
+    return cells
+
+
+def _json(record: Mapping[str, object]) -> bytes:
+    return json.dumps(record).encode("ascii")
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

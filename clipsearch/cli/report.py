@@ -1,0 +1,95 @@
+"""The longer answers of `status` and `models`, for reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsearch.cli.progress import counted
+from clipsearch.cli.table import Column, Table, linked
+from clipsearch.cli.terminal import console, harmless, on_terminal, shown
+from clipsearch.cli.wording import count, duration, moment, size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clipsearch.encoders.registry import Preset
+    from clipsearch.types import IndexReport, LibraryStatus, Model, SkippedFile
+
+
+def print_status(held: LibraryStatus) -> None:
+    """What a library holds: a few facts, then its folders."""
+    from rich.text import Text
+
+    out = console()
+    facts = {
+        "library": shown(held.path),
+        "model": _model(held.model),
+        "photos": f"{held.photos:,} ({count(held.contents, 'different one')})",
+        "skipped": f"{count(held.skipped, 'file')}, see `clipsearch status --skipped`"
+        if held.skipped
+        else "",
+        "on disk": f"{size(held.catalog_bytes)} catalog, {size(held.store_bytes)} vector index",
+        "last run": _run(held.last_run) if held.last_run else "",
+    }
+    for name, fact in facts.items():
+        if fact:
+            out.print(Text.assemble((f"{name:<10}", "bold"), fact))
+    if not held.roots:
+        return
+    out.print()
+    table = Table(
+        [
+            Column("photos", max(len(f"{root.photos:,}") for root in held.roots), "cyan", right=True),
+            Column("state", len("offline")),
+            Column("indexed", len("2024-12-31 23:59")),
+        ],
+        "folder",
+        aligned=True,
+    )
+    for root in held.roots:
+        state = "online" if root.online else "offline"
+        table.row([f"{root.photos:,}", state, moment(root.last_indexed)], root.path)
+
+
+def print_skipped(files: Sequence[SkippedFile]) -> None:
+    """Each skipped file and, below it, why; in a pipe: reason, tab, path."""
+    from rich.text import Text
+
+    if not on_terminal():
+        table = Table([Column("reason", 0)])
+        for file in files:
+            table.row([harmless(file.reason)], file.path)
+        return
+    out = console()
+    for file in files:
+        out.print(linked(file.path))
+        out.print(Text(f"    {harmless(file.reason)} ({size(file.size)})", "yellow"))
+
+
+def print_models(presets: Sequence[Preset]) -> None:
+    """The recommended models, two lines each."""
+    from rich.text import Text
+
+    out = console()
+    names = max(len(preset.name) for preset in presets)
+    for preset in presets:
+        facts = [preset.languages, preset.license]
+        if preset.imagenet is not None:
+            facts.append(f"{preset.imagenet:.1f} % ImageNet zero-shot")
+        if preset.gflops is not None:
+            facts.append(f"{preset.gflops:g} GFLOP a photo")
+        indent = " " * (names + 2)
+        out.print(Text.assemble((f"{preset.name:<{names}}  ", "bold cyan"), preset.summary))
+        if preset.model != preset.name:
+            out.print(indent + preset.model)
+        out.print(Text(indent + ", ".join(facts), "dim"))
+
+
+def _model(model: Model | None) -> str:
+    return "" if model is None else f"{harmless(str(model.source))}, {model.dim} numbers an embedding"
+
+
+def _run(run: IndexReport) -> str:
+    counts = ", ".join(f"{number:,} {name}" for name, number in counted(run).items()) or "nothing to do"
+    stopped = ", stopped early" if run.interrupted else ""
+    return f"{moment(run.started)}, {duration(run.seconds)}{stopped}: {counts}"

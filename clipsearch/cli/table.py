@@ -1,0 +1,96 @@
+"""Tables: aligned on a terminal, tab-separated in a pipe.
+
+The last column is the path (or another free text). It is printed whole and left to the terminal to
+wrap, so that selecting it copies the exact path at any width.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsearch.cli.terminal import console, on_terminal, shown
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of known width.
+
+    Attributes:
+        title: Shown above it on a terminal.
+        width: Terminal cells.
+        style: Rich style of its cells.
+        right: Aligned to the right, for numbers.
+    """
+
+    title: str
+    width: int
+    style: str = ""
+    right: bool = False
+
+
+class Table:
+    """Writes rows to standard output as they come, keeping none.
+
+    Args:
+        columns: All but the last.
+        last: Title of the last one.
+        aligned: Columns side by side under a header; otherwise cells with tabs between them and no
+            header, for other programs. By default, whatever standard output is.
+    """
+
+    def __init__(self, columns: Sequence[Column], last: str = "path", *, aligned: bool | None = None) -> None:
+        self._columns = columns
+        self._last = last
+        self._aligned = on_terminal() if aligned is None else aligned
+        self._console = console() if self._aligned else None
+        self._started = False
+
+    def row(self, cells: Sequence[str], last: str | os.PathLike[str]) -> None:
+        """Write one row; `last` is shown as a path when it is a `Path`, as it is otherwise."""
+        if self._console is None:
+            sys.stdout.write("\t".join([*cells, shown(last)]) + "\n")
+            return
+        if not self._started:
+            self._started = True
+            titles = [column.title for column in self._columns]
+            self._console.print(self._line(titles, plain=True).append(self._last), style="dim")
+        line = self._line([cell or "-" for cell in cells])
+        self._console.print(
+            line.append_text(linked(last)) if isinstance(last, Path) else line.append(str(last))
+        )
+
+    def _line(self, cells: Sequence[str], *, plain: bool = False) -> Text:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        line = Text()
+        for column, cell in zip(self._columns, cells, strict=True):
+            room = " " * max(0, max(column.width, len(column.title)) - cell_len(cell))
+            style = "" if plain else "dim" if cell == "-" else column.style
+            line.append(room if column.right else "").append(cell, style)
+            line.append("" if column.right else room).append(_GAP)
+        return line
+
+
+def linked(path: Path) -> Text:
+    """A path for the terminal: folder faint, name plain, the whole a link where terminals follow links."""
+    from rich.style import Style
+    from rich.text import Text
+
+    text = Text(shown(path))
+    if text.plain == str(path):
+        text.stylize("dim", 0, len(text.plain) - len(path.name))
+    if path.is_absolute():
+        text.stylize(Style(link=path.as_uri()))
+    return text
