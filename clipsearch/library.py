@@ -60,7 +60,7 @@ class Library:
         listeners: Where to report notices and progress.
     """
 
-    def __init__(self, path: Path, *, listeners: Listeners = Listeners()) -> None:  # noqa: B008 - immutable
+    def __init__(self, path: Path, *, listeners: Listeners = Listeners()) -> None:
         self.path = path
         self._listeners = listeners
         self._catalog: Catalog | None = None
@@ -78,7 +78,7 @@ class Library:
         return user_data_path("clipsearch", appauthor=False)
 
     @classmethod
-    def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:  # noqa: B008
+    def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:
         """The library in `path`, or the user's own."""
         return cls(cls.default_path() if path is None else absolute(path), listeners=listeners)
 

@@ -31,17 +31,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     with spoken_errors(path):
         if write:
-            connection = _open(path, "rwc")
-            try:
-                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-                connection.execute("PRAGMA journal_mode = WAL")
-                # An interrupted run must cost nothing, power cuts included: one fsync a batch.
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-            except BaseException:
-                connection.close()
-                raise
-            return connection
+            return _open(path, "rwc")
         try:
             connection = _open(path, "rw")
             try:
@@ -54,6 +44,15 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             connection = _open(path, "ro&immutable=1")
         return connection
+
+
+def prepare_to_write(connection: sqlite3.Connection) -> None:
+    """Set up a writing connection; only once it is known that the database is ours."""
+    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new database; an old one keeps its own
+    connection.execute("PRAGMA journal_mode = WAL")
+    # An interrupted run must cost nothing, power cuts included: one fsync a batch.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsearch.catalog.connection import atomic
+from clipsearch.catalog.connection import atomic, prepare_to_write
 from clipsearch.errors import LibraryError, LibraryTooNewError
 
 if TYPE_CHECKING:
@@ -116,8 +116,13 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database to the current version; each step is applied and recorded in one transaction."""
-    for number in range(version_of(connection), VERSION):
+    """Bring a database to the current version; each step is applied and recorded in one transaction.
+
+    The connection is set up for writing, but not before the database is known to be ours.
+    """
+    version = version_of(connection)
+    prepare_to_write(connection)
+    for number in range(version, VERSION):
         with atomic(connection):
             if version_of(connection) > number:  # another process was faster
                 continue

@@ -68,7 +68,8 @@ class FaissStore:
         codes = faiss.rev_swig_ptr(self._flat.codes.data(), rows * dim * 2).view("<f2").reshape(rows, dim)
         ids = faiss.rev_swig_ptr(self._index.id_map.data(), rows)
         for start in range(0, rows, size):
-            yield ids[start : start + size], codes[start : start + size]
+            # Copies: a view would dangle once the store is gone, and FAISS cannot tell.
+            yield ids[start : start + size].copy(), codes[start : start + size].copy()
 
 
 def build(path: Path, dim: int, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]) -> None:

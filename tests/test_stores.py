@@ -1,0 +1,124 @@
+"""Every vector store keeps the same contract: ids and scores as numpy computes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clipsearch.stores import faiss as faiss_store
+from clipsearch.stores.exact import ExactStore
+from clipsearch.stores.faiss import FaissStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clipsearch.stores import VectorStore
+
+    Build = Callable[[NDArray[np.int64], NDArray[np.float16]], VectorStore]
+
+DIM = 48
+
+
+@pytest.fixture(params=["exact", "faiss"])
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
+    def exact(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
+        return ExactStore(ids, vectors)
+
+    def faiss(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
+        middle = len(ids) // 3
+        blocks = [(ids[:middle], vectors[:middle]), (ids[middle:], vectors[middle:])]
+        faiss_store.build(tmp_path / "store.faiss", DIM, blocks)
+        return FaissStore(tmp_path / "store.faiss")
+
+    return {"exact": exact, "faiss": faiss}[request.param]
+
+
+@pytest.fixture
+def data() -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    random = np.random.default_rng(7)
+    vectors = random.standard_normal((500, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = random.permutation(np.arange(1, 5_000, 9))[:500]
+    return ids.astype(np.int64), vectors.astype(np.float16)
+
+
+def queries(count: int) -> NDArray[np.float32]:
+    rows = np.random.default_rng(8).standard_normal((count, DIM))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def expected(
+    ids: NDArray[np.int64], vectors: NDArray[np.float16], query: NDArray[np.float32], k: int
+) -> tuple[list[int], NDArray[np.float64]]:
+    scores = vectors.astype(np.float64) @ query.astype(np.float64)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return ids[order].tolist(), scores[order]
+
+
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_finds_the_same_neighbors_and_scores_as_numpy(build: Build, data, k: int) -> None:
+    ids, vectors = data
+    store = build(ids, vectors)
+    assert len(store) == 500
+    for query in queries(20):
+        wanted_ids, wanted_scores = expected(ids, vectors, query, k)
+        found = store.search(query, k)
+        assert found.ids.tolist() == wanted_ids
+        np.testing.assert_allclose(found.scores, wanted_scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [1, 7, 100])
+def test_a_search_among_some_ids_is_exact(build: Build, data, share: int) -> None:
+    ids, vectors = data
+    store = build(ids, vectors)
+    allowed = np.sort(ids)[::share]
+    inside = np.isin(ids, allowed)
+    for query in queries(10):
+        wanted_ids, wanted_scores = expected(ids[inside], vectors[inside], query, 10)
+        found = store.search(query, 10, allowed)
+        assert found.ids.tolist() == wanted_ids
+        np.testing.assert_allclose(found.scores, wanted_scores, atol=1e-6)
+
+
+def test_padding_never_leaves_the_adapter(build: Build, data) -> None:
+    ids, vectors = data
+    store = build(ids, vectors)
+    query = queries(1)[0]
+    assert sorted(store.search(query, 10_000).ids.tolist()) == sorted(ids.tolist())
+    assert store.search(query, 10, np.sort(ids)[:3]).ids.size == 3
+    assert store.search(query, 10, np.empty(0, np.int64)).ids.size == 0
+    assert store.search(query, 10, np.array([2, 4], np.int64)).ids.size == 0, "ids the store does not have"
+
+
+def test_equal_scores_come_by_ascending_id(build: Build) -> None:
+    vectors = np.zeros((6, DIM), np.float16)
+    vectors[:, 0] = 1
+    store = build(np.array([40, 10, 60, 30, 20, 50], np.int64), vectors)
+    found = store.search(np.eye(DIM, dtype=np.float32)[0], 6)
+    assert found.ids.tolist() == [10, 20, 30, 40, 50, 60]
+
+
+def test_blocks_give_every_vector_back_bit_for_bit(build: Build, data) -> None:
+    ids, vectors = data
+    blocks = list(build(ids, vectors).blocks(size=64))
+    assert max(len(block_ids) for block_ids, _ in blocks) == 64
+    np.testing.assert_array_equal(np.concatenate([block_ids for block_ids, _ in blocks]), ids)
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in blocks]), vectors)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "truncated"])
+def test_a_damaged_file_is_an_os_error(tmp_path: Path, data, damage: str) -> None:
+    path = tmp_path / "store.faiss"
+    if damage != "missing":
+        faiss_store.build(path, DIM, [data])
+        whole = path.read_bytes()
+        path.write_bytes(
+            {"empty": b"", "garbage": b"x" * len(whole), "truncated": whole[: len(whole) // 2]}[damage]
+        )
+    with pytest.raises(OSError, match="store"):
+        FaissStore(path)
