@@ -1,0 +1,171 @@
+"""Which formats are read, and how big a picture may be: bytes → an opened, not yet decoded Pillow image."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import re
+import struct
+import warnings
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from clipsearch.errors import PhotoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.ImageFile import ImageFile
+
+    Factory = Callable[[io.BytesIO, str], ImageFile]
+    Accept = Callable[[bytes], bool | str]
+
+HELD_PIXELS = 160_000_000
+"""Most pixels that may be in memory at once.
+
+Pillow holds 4 bytes a pixel; with the decoder's own buffers and one conversion a picture at the limit was
+measured at 1.1 to 1.5 GB. It lets the largest cameras through (151 megapixels) and stops small files that
+unfold into gigabytes.
+"""
+
+STREAMED_PIXELS = 1_000_000_000
+"""Most pixels of a picture that is scaled down while it is decoded (sequential JPEG).
+
+Only the reduced picture is held, so this bounds time, about 3 s at the limit; stitched panoramas pass.
+"""
+
+# Photographs and the formats that they are edited, scanned and archived in. Left out of what Pillow reads:
+# icons (they are decoded while being opened, before any bound can be checked), drawings and printer languages
+# (EPS starts Ghostscript), video, game textures other than DDS, science formats. MPO, the format of many
+# camera JPEGs, is read as the JPEG that it begins with. The order matters where signatures overlap: AVIF
+# before HEIF.
+_PLUGINS = (
+    ("JPEG", "PIL.JpegImagePlugin"),
+    ("PNG", "PIL.PngImagePlugin"),
+    ("WEBP", "PIL.WebPImagePlugin"),
+    ("AVIF", "PIL.AvifImagePlugin"),
+    ("HEIF", "pillow_heif.HeifImagePlugin"),
+    ("GIF", "PIL.GifImagePlugin"),
+    ("TIFF", "PIL.TiffImagePlugin"),
+    ("BMP", "PIL.BmpImagePlugin"),
+    ("DIB", "PIL.BmpImagePlugin"),
+    ("JPEG2000", "PIL.Jpeg2KImagePlugin"),
+    ("PPM", "PIL.PpmImagePlugin"),
+    ("PSD", "PIL.PsdImagePlugin"),
+    ("QOI", "PIL.QoiImagePlugin"),
+    ("DDS", "PIL.DdsImagePlugin"),
+    ("SGI", "PIL.SgiImagePlugin"),
+    ("DCX", "PIL.DcxImagePlugin"),
+    ("PCX", "PIL.PcxImagePlugin"),
+    ("PCD", "PIL.PcdImagePlugin"),
+    ("TGA", "PIL.TgaImagePlugin"),
+)
+_SIGNATURES_LIE_WITHIN = 2052
+
+
+def open_picture(data: bytes) -> ImageFile:
+    """Recognise a picture by its content and read its header; pixels are decoded later, by `load()`.
+
+    Raises:
+        PhotoError: Not a picture of a known format, or its header is damaged.
+    """
+    _silence_pillow()
+    beginning = data[:_SIGNATURES_LIE_WITHIN]
+    first_failure = ""
+    for name, factory, accept in _readers():
+        if not _accepts(accept, beginning):
+            continue
+        try:
+            return factory(io.BytesIO(data), "")
+        except Exception as error:  # noqa: BLE001 - of any kind: ZeroDivisionError, KeyError, ...
+            first_failure = first_failure or unreadable(name, error)
+    if first_failure:
+        raise PhotoError(first_failure)
+    if not data.strip(b"\0"):
+        raise PhotoError("nothing but zero bytes" if data else "empty file")
+    raise PhotoError("not an image of a known format")
+
+
+def check_pixels(pixels: int, *, limit: int = HELD_PIXELS) -> None:
+    """Refuse a picture of more than `limit` pixels.
+
+    Raises:
+        PhotoError: Too big; the reason has both numbers.
+    """
+    if pixels > limit:
+        raise PhotoError(f"{pixels / 1e6:,.0f} megapixels, the limit is {limit / 1e6:,.0f}")
+
+
+def unreadable(name: str, error: Exception) -> str:
+    """One honest line about a picture of format `name` that its decoder gave up on."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{name} that unfolds into too many pixels"
+    if isinstance(error, MemoryError):
+        return f"not enough memory for this {name}"
+    said = " ".join(str(error).split())
+    if "truncated" in said.lower():
+        return f"truncated {name}"
+    # Pillow wraps what its parsers stumble over; only its own words and those of the decoders are for people.
+    if not isinstance(
+        error.__cause__ or error, (OSError, ValueError, SyntaxError, NotImplementedError, RuntimeError)
+    ):
+        return f"damaged {name}"
+    printable = "".join(char for char in said if char.isprintable())[:120]
+    return f"unreadable {name} ({printable})" if printable else f"damaged {name}"
+
+
+def _accepts(accept: Accept, beginning: bytes) -> bool:
+    try:
+        # A string says that the format is known but its decoder was not built in.
+        return accept(beginning) is True
+    except (struct.error, IndexError):  # fewer bytes than a signature
+        return False
+
+
+def _looks_like_tga(beginning: bytes) -> bool:
+    # The format has no signature, so be strict about its first fields: or icons pass for a TGA.
+    with_palette, kind = beginning[1], beginning[2]
+    if with_palette:
+        return with_palette == 1 and kind in (1, 9)
+    return kind in (2, 3, 10, 11) and not any(beginning[3:8])
+
+
+def _looks_like_pcd(beginning: bytes) -> bool:
+    return beginning[2048:2052] == b"PCD_"
+
+
+# Pillow tries these two on anything.
+_OWN_SIGNATURES: dict[str, Accept] = {"TGA": _looks_like_tga, "PCD": _looks_like_pcd}
+
+
+@functools.cache
+def _readers() -> tuple[tuple[str, Factory, Accept], ...]:
+    # Straight to the plugins instead of Image.open: it names a damaged PNG as such instead of "cannot
+    # identify", and knows no bound but the process-wide Image.MAX_IMAGE_PIXELS (179 megapixels, also for a
+    # JPEG that would be scaled down to one), which many threads cannot change around a call.
+    readers: list[tuple[str, Factory, Accept]] = []
+    for name, module_name in _PLUGINS:
+        module = importlib.import_module(module_name)
+        if name == "HEIF":
+            module.register_heif_opener()
+        factory, pillows_accept = Image.OPEN[name]
+        accept = _OWN_SIGNATURES.get(name, pillows_accept)
+        if name == "JPEG":
+            factory = module.JpegImageFile  # Pillow's own choice would look for an MPO's further frames
+        if accept is not None:
+            readers.append((name, factory, accept))
+    return tuple(readers)
+
+
+_PILLOW_MODULES = re.compile(r"PIL\.|pillow_heif\.")
+_SILENCE = ("ignore", None, Warning, _PILLOW_MODULES, 0)
+
+
+def _silence_pillow() -> None:
+    # Warnings about corrupt EXIF and the like would land between the lines of a progress bar.
+    # warnings.catch_warnings swaps the filters of the whole process, so threads that use it undo each other:
+    # one lasting filter instead.
+    if _SILENCE not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_PILLOW_MODULES.pattern)

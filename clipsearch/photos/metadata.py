@@ -1,0 +1,99 @@
+"""What a picture says about itself: EXIF. Broken EXIF is no EXIF; it never costs the picture."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from PIL import ExifTags, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?")
+_OFFSET = re.compile(r"\s*([+-])(\d\d):?(\d\d)")
+
+# Photography is of 1826; cameras with an unset clock and broken files give years like 0 or 1.
+_FIRST_YEAR = 1826
+
+_ORIENTATIONS = range(1, 9)
+
+# EXIF 2.32, tables 4 and 8: the moment of the shot, of the scan, of the last change of the file, each with
+# its offset.
+_TAKEN_TAGS = (
+    (ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal),
+    (ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized),
+    (ExifTags.Base.DateTime, ExifTags.Base.OffsetTime),
+)
+
+
+def read_exif(image: Image.Image) -> Image.Exif:
+    """EXIF of an opened picture, in any format that carries it; empty if there is none or it is broken."""
+    try:
+        return image.getexif()
+    except Exception:  # noqa: BLE001 - of any kind: SyntaxError, struct.error, KeyError, ...
+        return Image.Exif()
+
+
+def orientation(exif: Image.Exif) -> int:
+    """How to turn the picture upright: 1 to 8 as EXIF counts; 1, not at all, when it does not say."""
+    try:
+        value: object = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - values are parsed when asked for, see read_exif
+        return 1
+    return value if isinstance(value, int) and value in _ORIENTATIONS else 1
+
+
+def date_taken(exif: Image.Exif) -> datetime | None:
+    """When the picture was taken, to the second: naive unless the camera wrote its offset from UTC.
+
+    The first usable of DateTimeOriginal, DateTimeDigitized and DateTime. Zeros, blanks and impossible dates
+    count as not written.
+    """
+    fields: dict[int, object] = {}
+    # One part may be broken without the other.
+    with suppress(Exception):
+        fields.update(exif)
+    with suppress(Exception):
+        fields.update(exif.get_ifd(ExifTags.IFD.Exif))
+    for date_tag, offset_tag in _TAKEN_TAGS:
+        taken = _date(fields, date_tag)
+        if taken is not None:
+            return taken.replace(tzinfo=_offset(fields, offset_tag))
+    return None
+
+
+def _date(fields: Mapping[int, object], tag: int) -> datetime | None:
+    match = _DATE.match(_text(fields.get(tag)))
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    if year < _FIRST_YEAR:
+        return None
+    try:
+        return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the camera's wall clock
+    except ValueError:
+        return None
+
+
+def _offset(fields: Mapping[int, object], tag: int) -> timezone | None:
+    text = _text(fields.get(tag))
+    if text.strip().upper() == "Z":
+        return UTC
+    match = _OFFSET.match(text)
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    try:
+        return timezone(-offset if sign == "-" else offset)
+    except ValueError:  # a day or more
+        return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return value.replace("\0", " ") if isinstance(value, str) else ""

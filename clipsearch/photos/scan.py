@@ -1,0 +1,216 @@
+"""Finding picture files below one folder: quickly, to an end, never mistaking "cannot look" for "gone"."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+import stat
+import unicodedata
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    Excluded = Callable[[bytes, bytes], bool]
+
+# What `clipsearch.photos.formats` can read, by the names cameras, phones and programs give it. A file's
+# content decides how it is decoded; its suffix only decides whether it is opened at all.
+PICTURE_SUFFIXES = frozenset(
+    b"jpg jpeg jpe jfif mpo png apng webp avif avifs gif tif tiff bmp dib jp2 j2k j2c jpc jpf jpx "
+    b"ppm pgm pbm pnm pfm tga icb vda vst qoi dds pcx dcx sgi rgb rgba bw pcd psd "
+    b"heic heics heif heifs hif".split()
+)
+
+# Folders that hold copies, caches or rubbish, lower-cased: thumbnails of Synology, bins and snapshots of NAS
+# systems, Windows and macOS leftovers, packages of web projects. Names with a leading dot are skipped before
+# this is asked.
+_JUNK_FOLDERS = frozenset(
+    (
+        b"node_modules",
+        b"@eadir",
+        b"#recycle",
+        b"#snapshot",
+        b"$recycle.bin",
+        b"system volume information",
+        b"lost+found",
+        b"__macosx",
+    )
+)
+_JUNK_FOLDER_SUFFIXES = (b".lrdata",)  # Lightroom's previews
+
+# Inside a macOS Photos (or older iPhoto) library only these hold the user's pictures; the rest is derived
+# from them.
+_PHOTO_LIBRARY_SUFFIX = b".photoslibrary"
+_PHOTO_LIBRARY_ORIGINALS = frozenset((b"originals", b"masters"))
+
+# A name that was listed and is gone a moment later, or a link to nothing: not an error, just not there.
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+
+
+class FoundFile(NamedTuple):
+    """A regular file with a picture's suffix.
+
+    Attributes:
+        path: Relative to the root, as the file system spells it, separated by `/` on every system.
+        size: Bytes.
+        mtime_ns: Time of the last change, nanoseconds since 1970.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+class UnreadableFolder(NamedTuple):
+    """A folder of which not everything could be seen: photos known to lie below it must be kept.
+
+    Attributes:
+        path: Relative to the root, as in `FoundFile`; empty for the root itself.
+        reason: From the operating system, for people.
+    """
+
+    path: bytes
+    reason: str
+
+
+def scan(root: Path, *, exclude: Sequence[str] = ()) -> Iterator[FoundFile | UnreadableFolder]:
+    """Walk `root` and yield its picture files, folder by folder, names sorted within a folder.
+
+    Skipped: names with a leading dot, junk folders (`node_modules`, `@eaDir`, recycle bins, ...), everything
+    that is no regular file (sockets, FIFOs and devices are never opened), and what vanishes during the walk.
+    The root itself is walked whatever its name. Links are followed, after everything that lies in the root by
+    itself; no folder is walked twice, so loops end and a picture shows up under its real path where it has
+    one. A link to nothing is ignored.
+
+    Nothing is raised: an `UnreadableFolder(b"", ...)` says that the root is missing or went away.
+
+    Args:
+        root: The folder to walk.
+        exclude: Shell patterns (`*`, `?`, `[...]`; `*` also matches `/`), upper and lower case alike. Each is
+            held against the name and against the path relative to the root, of files and folders: `*.png`
+            drops such files anywhere, `trips` every file or folder of that name, `private/*` all below the
+            root's folder `private`. What lies in an excluded folder is not looked at.
+    """
+    return _Walk(os.fsencode(root), _matcher(exclude)).run()
+
+
+class _Walk:
+    def __init__(self, root: bytes, excluded: Excluded | None) -> None:
+        self.root = root
+        self.excluded = excluded
+        self.folders = [b""]  # a stack: depth first, in order
+        self.links: deque[bytes] = deque()
+        self.walked: set[tuple[int, int]] = set()
+
+    def run(self) -> Iterator[FoundFile | UnreadableFolder]:
+        try:
+            identity = _identity(self.root)
+        except OSError as error:
+            yield UnreadableFolder(b"", _reason(error))
+            return
+        while self.folders or self.links:
+            folder = self.folders.pop() if self.folders else self.links.popleft()
+            try:
+                yield from self._folder(folder)
+            except OSError as error:
+                # The root was there a moment ago: if it cannot be listed, all below it is kept.
+                if not folder or error.errno not in _GONE:
+                    yield UnreadableFolder(folder, _reason(error))
+        # A drive pulled out during the walk makes its folders look deleted one by one.
+        try:
+            gone = _identity(self.root) != identity
+        except OSError:
+            gone = True
+        if gone:
+            yield UnreadableFolder(b"", "the folder went away during the walk")
+
+    def _folder(self, folder: bytes) -> Iterator[FoundFile | UnreadableFolder]:
+        here = self.root + b"/" + folder if folder else self.root
+        identity = _identity(here)
+        if identity in self.walked:
+            return
+        self.walked.add(identity)
+        with os.scandir(here) as listing:
+            entries = sorted(listing, key=_name)
+        prefix = folder + b"/" if folder else b""
+        originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
+        subfolders: list[bytes] = []
+        trouble: OSError | None = None
+        for entry in entries:
+            name = entry.name
+            if name.startswith(b"."):
+                continue
+            path = prefix + name
+            try:
+                found = _look_at(entry, path)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    trouble = error
+                continue
+            if found is None or (self.excluded is not None and self.excluded(name, path)):
+                continue
+            if isinstance(found, FoundFile):
+                yield found
+            elif _worth_entering(name, originals_only):
+                (subfolders if found == "folder" else self.links).append(path)
+        if trouble is not None:
+            yield UnreadableFolder(folder, _reason(trouble))
+        self.folders.extend(reversed(subfolders))
+
+
+def _look_at(
+    entry: os.DirEntry[bytes], path: bytes
+) -> FoundFile | Literal["folder", "link to folder"] | None:
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    is_picture = entry.name.rpartition(b".")[2].lower() in PICTURE_SUFFIXES
+    if not is_picture and not entry.is_symlink():
+        return None
+    status = entry.stat()
+    if stat.S_ISDIR(status.st_mode):
+        return "link to folder"
+    if is_picture and stat.S_ISREG(status.st_mode):
+        return FoundFile(path, status.st_size, status.st_mtime_ns)
+    return None
+
+
+def _name(entry: os.DirEntry[bytes]) -> bytes:
+    return entry.name
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - pathlib has no paths of bytes
+    return status.st_dev, status.st_ino
+
+
+def _worth_entering(name: bytes, originals_only: bool) -> bool:
+    lower = name.lower()
+    if originals_only and lower not in _PHOTO_LIBRARY_ORIGINALS:
+        return False
+    return lower not in _JUNK_FOLDERS and not lower.endswith(_JUNK_FOLDER_SUFFIXES)
+
+
+def _matcher(patterns: Sequence[str]) -> Excluded | None:
+    """One regular expression for all patterns, or None without any: decoding every name costs time."""
+    if not patterns:
+        return None
+    translated = "|".join(fnmatch.translate(_composed(pattern.rstrip("/"))) for pattern in patterns)
+    match = re.compile(translated, re.IGNORECASE).match
+
+    def excluded(name: bytes, path: bytes) -> bool:
+        return bool(match(_composed(os.fsdecode(name))) or match(_composed(os.fsdecode(path))))
+
+    return excluded
+
+
+def _composed(text: str) -> str:
+    # macOS may list an umlaut as two code points where the keyboard gives one.
+    return unicodedata.normalize("NFC", text)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
