@@ -9,16 +9,16 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from clipsearch.cli.exits import Exit
 from clipsearch.errors import ClipsearchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
-
-DONE, NOTHING_FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         _abandon_stdout()  # the reader (`head`, say) has seen enough
-        return DONE
+        return Exit.DONE
     except KeyboardInterrupt:
-        return _fail("interrupted", code=INTERRUPTED)
+        from clipsearch.cli.terminal import remark
+
+        with suppress(OSError):
+            remark("interrupted")
+        return Exit.INTERRUPTED
     except ClipsearchError as error:
         return _fail(error.message, error.hint)
     except OSError as error:
@@ -76,18 +80,19 @@ def _run(arguments: Sequence[str] | None) -> int:
         context = getattr(error, "ctx", None)
         command = "clipsearch" if context is None else context.command_path
         return _fail(" ".join(error.format_message().split()), f"see `{command} --help`")  # type: ignore[attr-defined]
-    return code if isinstance(code, int) else DONE
+    return code if isinstance(code, int) else Exit.DONE
 
 
-def _fail(message: str, hint: str = "", *, code: int = FAILED) -> int:
+def _fail(message: str, hint: str = "") -> int:
     from clipsearch.cli.terminal import complain
 
     if os.environ.get("CLIPSEARCH_DEBUG"):
         import traceback
 
         traceback.print_exc()
-    complain(message, hint)
-    return code
+    with suppress(OSError):  # nobody is left to read it
+        complain(message, hint)
+    return Exit.FAILED
 
 
 def _reason(error: OSError) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.exits import Exit
 from clipsearch.cli.labels import parse_labels
 from clipsearch.cli.options import Format, Inside, LibraryFolder, Null, OutputFormat, examples
 from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from clipsearch.types import Prediction
 
-_NOTHING_FOUND = 1
 _ROWS_ON_TERMINAL = 50
 
 
@@ -105,8 +105,8 @@ def classify(
             write_records(records, form, columns=columns, null=null)
     if not tally.photos:
         remark("no photo has a label that probable" if tally.left_out else "there is no photo to classify")
-        return _NOTHING_FOUND
-    return 0
+        return Exit.NOTHING_FOUND
+    return Exit.DONE
 
 
 def _write_table(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.exits import Exit
 from clipsearch.cli.options import (
     Add,
     Inside,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from clipsearch.cli.options import Format
     from clipsearch.types import Match
-
-_NOTHING_FOUND = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -114,6 +113,6 @@ def similar(
 def _answer(matches: Sequence[Match], output: Format, *, null: bool) -> int:
     if not matches:
         remark("no photo matches")
-        return _NOTHING_FOUND
+        return Exit.NOTHING_FOUND
     write_matches(matches, output, null=null)
-    return 0
+    return Exit.DONE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from clipsearch.cli.exits import Exit
 from clipsearch.cli.options import AsJson, LibraryFolder, examples
 from clipsearch.cli.progress import Reporter, counted, open_library
 from clipsearch.cli.render import write_json
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from clipsearch.types import IndexReport
-
-_NOTHING_FOUND, _INTERRUPTED = 1, 130
 
 
 class Device(StrEnum):
@@ -108,8 +107,8 @@ def index(
     else:
         _summarise(report)
     if report.interrupted:
-        return _INTERRUPTED
-    return _NOTHING_FOUND if _saw_nothing(report) else 0
+        return Exit.INTERRUPTED
+    return Exit.NOTHING_FOUND if _saw_nothing(report) else Exit.DONE
 
 
 class StopOnInterrupt:

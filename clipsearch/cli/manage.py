@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.exits import Exit
 from clipsearch.cli.options import AsJson, Format, LibraryFolder, Null, examples
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import write_json, write_records
@@ -54,10 +55,10 @@ def status(
         if not skipped:
             held = opened.status()
             write_json(held) if as_json else print_status(held)
-            return 0
+            return Exit.DONE
         files = opened.skipped()
     _write_skipped(files, as_json=as_json, null=null)
-    return 0
+    return Exit.DONE
 
 
 def _write_skipped(files: Sequence[SkippedFile], *, as_json: bool, null: bool) -> None:

@@ -96,7 +96,7 @@ def write_records(
     sys.stdout.flush()
     write = sys.stdout.buffer.write
     count = 0
-    csv_writer = csv.writer(_Encoded(), lineterminator="\n")
+    csv_writer = csv.writer(_CsvOutput())
     for count, record in enumerate(records, 1):
         first = count == 1
         if output is Format.JSON:
@@ -124,12 +124,16 @@ def write_json(value: object) -> None:
     sys.stdout.write(plain + "\n")
 
 
-class _Encoded:
-    """Where the CSV writer writes to."""
+class _CsvOutput:
+    r"""Where the CSV writer writes to, a row at a time.
 
-    def write(self, text: str) -> int:
-        encoded = text.encode("utf-8", errors=sys.getfilesystemencodeerrors())
-        return sys.stdout.buffer.write(encoded)
+    Rows end in a bare line feed, for the tools of Unix. The writer itself must think of `\r\n`: it
+    quotes a carriage return in a file name only then (before Python 3.13).
+    """
+
+    def write(self, row: str) -> int:
+        line = row.removesuffix("\r\n") + "\n"
+        return sys.stdout.buffer.write(line.encode("utf-8", errors=sys.getfilesystemencodeerrors()))
 
 
 def _safe_path(path: str) -> str:

@@ -60,7 +60,11 @@ def console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is: no markup, no highlighting, no wrapping of its own."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # to the error boundary; rich itself would exit with 1
+
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def complain(message: str, hint: str = "") -> None:
