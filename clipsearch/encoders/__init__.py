@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from clipsearch.encoders.opening import (
+    AvailableModel,
+    available_models,
+    open_image_encoder,
+    open_text_encoder,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,6 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.types import Model
+
+__all__ = [
+    "AvailableModel",
+    "ImageEncoder",
+    "TextEncoder",
+    "available_models",
+    "open_image_encoder",
+    "open_text_encoder",
+]
 
 
 class ImageEncoder(Protocol):

@@ -200,13 +200,28 @@ class _Progress:
             self._listener(DownloadProgress(self._name, done, self._total))
 
 
+def check_cached(path: Path, digest: str, model: str) -> None:
+    """Compare a cached file's SHA-256 with the name of its blob, which is the hub's own checksum.
+
+    Files that do not lie in the cache, or whose blob is named otherwise (small ones), pass.
+
+    Raises:
+        ModelUnavailableError: It differs; the file was deleted from the cache.
+    """
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):
+        _compare(path, digest, blob.name, model)
+
+
 def _verify(path: Path, etag: str | None, model: str) -> None:
     """Compare with the hub's own checksum: the ETag of a large file is its SHA-256."""
-    if etag is None or not _SHA256.fullmatch(etag):
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != etag:
+    if etag is not None and _SHA256.fullmatch(etag):
+        with path.open("rb") as file:
+            _compare(path, hashlib.file_digest(file, "sha256").hexdigest(), etag, model)
+
+
+def _compare(path: Path, digest: str, wanted: str, model: str) -> None:
+    if digest != wanted:
         blob = path.resolve()
         path.unlink()
         blob.unlink(missing_ok=True)

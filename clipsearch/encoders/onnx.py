@@ -1,0 +1,72 @@
+"""Embeds texts with ONNX Runtime from the model cache. Imports neither torch nor OpenCLIP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from clipsearch.encoders import cache
+from clipsearch.encoders.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_BATCH = 32
+
+
+class OnnxTextEncoder:
+    """A `TextEncoder` on the CPU.
+
+    Args:
+        cached: The model's entry in the cache.
+        folder: Its folder.
+    """
+
+    def __init__(self, cached: cache.CachedModel, folder: Path) -> None:
+        self.model = cached.model
+        self._trims = cached.trims
+        options = onnxruntime.SessionOptions()
+        # The saved graph is optimised already.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Without prepacking the weights stay pages of the mapped file, shared with other processes and
+        # read only when touched. ViT-B/32: opens in 40-70 ms instead of 300, 28 MB private instead of 170.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / cache.TEXT_NAME), options, providers=["CPUExecutionProvider"]
+        )
+        self._tokenizer = Tokenizer(folder / cache.TOKENIZER_NAME, cached.tokenizer)
+        self._pad = cached.tokenizer.pad
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns `(n, dim)` float32 unit rows; texts longer than the context length are cut."""
+        rows = np.empty((len(texts), self.model.dim), np.float32)
+        if not len(texts):
+            return rows
+        ids = self._tokenizer(texts)
+        # Rows of like length share a batch, which is as long as its longest.
+        lengths = self._lengths(ids)
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            shortened = np.ascontiguousarray(ids[batch, : lengths[batch[-1]]])
+            rows[batch] = self._session.run(None, {"token_ids": shortened})[0]
+        return rows
+
+    def _lengths(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """How much of each row must be computed.
+
+        Where attention is causal, nothing after the end token matters. ViT-B/32, a query of ten words:
+        70 ms instead of 260 on two busy cores.
+        """
+        whole = ids.shape[1]
+        if not self._trims:
+            return np.full(len(ids), whole)
+        padding = np.argmax((ids != self._pad)[:, ::-1], axis=1)
+        return np.maximum(whole - padding, 2)

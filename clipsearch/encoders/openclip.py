@@ -1,0 +1,275 @@
+"""Loads a model with OpenCLIP and embeds with torch. Importing this module takes seconds.
+
+Its neighbours `precision` and `export` are torch's other users; all three are imported only where a
+model must be loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import pickle
+import textwrap
+import warnings
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clipsearch.encoders import hub
+from clipsearch.encoders.checkpoint import locate
+from clipsearch.errors import BadCheckpointError, ModelError, UsageError
+from clipsearch.types import Model, Preprocessing
+
+hub.quiet_hub()
+import open_clip  # noqa: E402 - imports huggingface_hub, which must be quiet by then
+import torch  # noqa: E402
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict  # noqa: E402
+
+from clipsearch.encoders.precision import calibrated  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from clipsearch.encoders.checkpoint import Checkpoint
+    from clipsearch.encoders.tokenizer import Tokenizer
+    from clipsearch.types import Listeners, ModelSource
+
+# CPU: ViT-B/32 reaches 97 % of its best rate at 16, and small batches are committed sooner. GPU: halved
+# when memory runs out.
+_BATCH_SIZES = {"cpu": 16, "mps": 64, "cuda": 512}
+_TEXT_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A whole model on the CPU in float32, ready for export or for its image tower to be moved.
+
+    Attributes:
+        model: Its identity.
+        network: OpenCLIP's module, in evaluation mode.
+        checkpoint: Its files.
+    """
+
+    model: Model
+    network: Any
+    checkpoint: Checkpoint
+
+
+def load(source: ModelSource, listeners: Listeners) -> LoadedModel:
+    """Fetch, build and load a model.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        ModelUnavailableError: Its files are neither cached nor can be downloaded.
+        BadCheckpointError: The weights are damaged, hold code, or do not fit the architecture.
+    """
+    checkpoint = locate(source, listeners)
+    digest = checkpoint.digest()
+    with quiet():
+        network = _build(checkpoint, listeners)
+        _load_weights(network, checkpoint)
+        preprocessing = _preprocessing(network, checkpoint.preprocessing)
+    # Everything that decides about an embedding. The source does not: the same weights from the hub
+    # and from a folder are one model.
+    identity = {
+        "architecture": checkpoint.config,
+        "preprocessing": asdict(preprocessing),
+        "weights": digest,
+    }
+    described = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    bias = getattr(network, "logit_bias", None)
+    model = Model(
+        source=source,
+        fingerprint=hashlib.sha256(described.encode()).hexdigest(),
+        dim=int(checkpoint.config["embed_dim"]),
+        logit_scale=math.exp(float(network.logit_scale.detach())),
+        logit_bias=None if bias is None else float(bias.detach()),
+        preprocessing=preprocessing,
+    )
+    return LoadedModel(model, network, checkpoint)
+
+
+def _build(checkpoint: Checkpoint, listeners: Listeners) -> Any:
+    """The module with random weights. Nothing is downloaded but the configuration of a text tower."""
+    config = json.loads(json.dumps(checkpoint.config))
+    text: dict[str, Any] = config["text_cfg"]
+    source = str(checkpoint.source)
+    if name := text.get("hf_model_name"):
+        if checkpoint.folder is not None and (checkpoint.folder / "config.json").is_file():
+            text["hf_model_name"] = str(checkpoint.folder)
+        else:
+            path = hub.fetch(name, ["config.json"], model=source, listeners=listeners)
+            text["hf_model_name"] = str(path.parent)
+        text["hf_model_pretrained"] = False
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    custom_text = config.pop("custom_text", False) or "hf_model_name" in text
+    kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
+    try:
+        network = (kind if custom_text else open_clip.CLIP)(**config)
+    except ImportError as error:
+        raise ModelError(f"{source} needs a package that is missing: {error}") from error
+    except Exception as error:  # a constructor may stumble over any wrong value
+        raise BadCheckpointError(f"{source}: its configuration cannot be built: {_line(error)}") from error
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _load_weights(network: Any, checkpoint: Checkpoint) -> None:
+    source, weights = str(checkpoint.source), checkpoint.weights
+    try:
+        # weights_only: nothing in a pickle is executed.
+        open_clip.load_checkpoint(network, str(weights), strict=True, weights_only=True)
+    except MemoryError:
+        raise
+    except pickle.UnpicklingError as error:
+        problem = "is damaged"
+        if "Unsupported" in str(error):
+            problem = "holds more than weights, and code in a checkpoint is never run"
+        raise BadCheckpointError(f"{weights} {problem}", "save it as safetensors") from error
+    except Exception as error:  # whatever a damaged file makes of its reader
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if lines and lines[0].startswith("Error(s) in loading state_dict") and len(lines) > 1:
+            found = textwrap.shorten(lines[1], 160, placeholder=" ...")
+            raise BadCheckpointError(
+                f"{weights} does not fit the architecture of {source}: {found}",
+                "name the architecture that it was trained with",
+            ) from error
+        raise BadCheckpointError(f"{weights} is not a usable checkpoint: {_line(error)}") from error
+
+
+def _preprocessing(network: Any, overrides: dict[str, Any]) -> Preprocessing:
+    found = merge_preprocess_dict(PreprocessCfg(), overrides)
+    height, width = _pair(getattr(network.visual, "image_size", None) or found["size"], 2)
+    mean, std = _pair(found["mean"], 3), _pair(found["std"], 3)
+    return Preprocessing(
+        size=(int(height), int(width)),
+        mean=(float(mean[0]), float(mean[1]), float(mean[2])),
+        std=(float(std[0]), float(std[1]), float(std[2])),
+        resize_mode=found["resize_mode"] or "shortest",
+        # As in open_clip.transform: anything but bilinear means bicubic.
+        interpolation="bilinear" if found["interpolation"] == "bilinear" else "bicubic",
+        fill_color=int(found["fill_color"] or 0),
+    )
+
+
+def _pair(value: Any, length: int) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,) * length
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return textwrap.shorten(text, 160, placeholder=" ...")
+
+
+class OpenClipImageEncoder:
+    """Embeds pictures with torch. An `ImageEncoder`.
+
+    Args:
+        loaded: From `load`; its image tower is moved to the device and may be converted.
+        device: `auto`, `cuda`, `mps` or `cpu`.
+        batch_size: Pictures in one forward pass; None for a size that suits the device.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, device: str = "auto", batch_size: int | None = None) -> None:
+        self.model = loaded.model
+        self._device = choose_device(device)
+        self.batch_size = batch_size or _BATCH_SIZES[self._device.type]
+        with quiet():
+            self._forward, self.precision = calibrated(
+                loaded.network.visual, self.model, self._device, _features
+            )
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns `(n, dim)` float32 unit rows for `(n, height, width, 3)` RGB pictures."""
+        rows = np.empty((len(images), self.model.dim), np.float32)
+        start = 0
+        while start < len(images):
+            batch = images[start : start + self.batch_size]
+            try:
+                rows[start : start + len(batch)] = self._forward(batch)
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise ModelError(
+                        f"{self.model.source} does not fit into the memory of {self._device}",
+                        "use --device cpu or a smaller model",
+                    ) from None
+                self.batch_size = max(1, self.batch_size // 2)
+                torch.cuda.empty_cache()
+                continue
+            start += len(batch)
+        return rows
+
+
+def _features(visual: Any, pixels: Any) -> Any:
+    """The image tower's embedding. CoCa's tower also returns its tokens."""
+    found = visual(pixels)
+    return found[0] if isinstance(found, tuple) else found
+
+
+class TorchTextEncoder:
+    """Embeds texts with torch, for the few towers that cannot be exported. A `TextEncoder`."""
+
+    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer) -> None:
+        self.model = loaded.model
+        self._network = loaded.network
+        self._tokenizer = tokenizer
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns `(n, dim)` float32 unit rows."""
+        ids = self._tokenizer(texts)
+        return np.concatenate(
+            [np.empty((0, self.model.dim), np.float32)]
+            + [
+                embed_ids(self._network, ids[start : start + _TEXT_BATCH])
+                for start in range(0, len(ids), _TEXT_BATCH)
+            ]
+        )
+
+
+def embed_ids(network: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """OpenCLIP's own text embeddings in float32 on the CPU, `(n, dim)` unit rows."""
+    with torch.inference_mode():
+        found = network.encode_text(torch.from_numpy(ids), normalize=True)
+    rows: NDArray[np.float32] = found.float().numpy()
+    return rows
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for a name. Raises UsageError when it is not available, naming those that are."""
+    available = [
+        *(["cuda"] if torch.cuda.is_available() else []),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+        "cpu",
+    ]
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in available:
+        raise UsageError(f"device {name} is not available here", f"there is: auto, {', '.join(available)}")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the log lines and warnings of torch, timm and OpenCLIP off the user's terminal."""
+    # OpenCLIP logs through logging.warning(), which installs a handler on a bare root logger.
+    handler = logging.NullHandler()
+    before = logging.root.manager.disable
+    logging.root.addHandler(handler)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        logging.root.removeHandler(handler)

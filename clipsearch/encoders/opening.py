@@ -1,0 +1,117 @@
+"""Opens encoders: the image encoder through torch, the text encoder from the model cache without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from clipsearch.encoders import registry
+from clipsearch.errors import ModelError
+from clipsearch.types import Listeners
+
+if TYPE_CHECKING:
+    from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.types import Model, ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class AvailableModel:
+    """A line of `clipsearch models`.
+
+    Attributes:
+        name: Canonical.
+        preset: The recommendation it belongs to, or None.
+    """
+
+    name: str
+    preset: registry.Preset | None = None
+
+
+def available_models() -> list[AvailableModel]:
+    """All models with published weights: the presets first, then OpenCLIP's list by name."""
+    presets = [AvailableModel(preset.model, preset) for preset in registry.PRESETS.values()]
+    listed = {f"{name}/{tag}" for name, tags in registry.pretrained_tags().items() for tag in tags}
+    return presets + [AvailableModel(name) for name in sorted(listed - {model.name for model in presets})]
+
+
+def open_image_encoder(
+    source: ModelSource,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    listeners: Listeners | None = None,
+) -> ImageEncoder:
+    """Load a model for indexing, and see to it that text queries will find it in the cache.
+
+    Takes seconds (torch and OpenCLIP are imported), the first time for a model longer: its files are
+    downloaded, its text tower is exported, its best precision on this device is measured.
+
+    Args:
+        source: From `registry.resolve`.
+        device: `auto`, `cuda`, `mps` or `cpu`.
+        batch_size: Pictures in one forward pass; None for a size that suits the device.
+        listeners: Told about downloads and what is done once.
+
+    Raises:
+        UsageError: There is no such device here.
+        ModelError: Its subclasses say why the model cannot be had or used.
+    """
+    from clipsearch.encoders.export import ensure_exported
+    from clipsearch.encoders.openclip import OpenClipImageEncoder, choose_device, load
+
+    choose_device(device)  # an error now, not after a download
+    listeners = listeners or Listeners()
+    loaded = load(source, listeners)
+    ensure_exported(loaded, listeners)
+    return OpenClipImageEncoder(loaded, device=device, batch_size=batch_size)
+
+
+def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> TextEncoder:
+    """Open the text tower of a model whose embeddings are in a library, without torch if it is cached.
+
+    Args:
+        model: As stored in the library.
+        listeners: Told when the cache was deleted and is made again.
+
+    Raises:
+        ModelError: The cache is gone and the model cannot be loaded again, or its weights have changed
+            since the library was made.
+    """
+    from clipsearch.encoders import cache
+
+    listeners = listeners or Listeners()
+    cached = cache.read(model.fingerprint)
+    if cached is not None and cached.has_text:
+        from clipsearch.encoders.onnx import OnnxTextEncoder
+
+        try:
+            # The same weights may have been cached under another source: the library's counts.
+            return OnnxTextEncoder(replace(cached, model=model), cache.folder_of(model.fingerprint))
+        except Exception as error:  # noqa: BLE001 - onnxruntime's and tokenizers' errors have no common base
+            listeners.tell(f"the cached text tower of {model.source} is damaged and is made again ({error})")
+    elif cached is None:
+        listeners.tell(f"{model.source} is not in the model cache any more; it is loaded again")
+    return _open_through_torch(model, listeners)
+
+
+def _open_through_torch(model: Model, listeners: Listeners) -> TextEncoder:
+    from clipsearch.encoders import cache
+    from clipsearch.encoders.export import discard, ensure_exported
+    from clipsearch.encoders.onnx import OnnxTextEncoder
+    from clipsearch.encoders.openclip import TorchTextEncoder, load
+    from clipsearch.encoders.tokenizer import Tokenizer
+
+    loaded = load(model.source, listeners)
+    if loaded.model.fingerprint != model.fingerprint:
+        raise ModelError(
+            f"{model.source} is no longer what this library was made with: its weights have changed",
+            "bring the old weights back, or index into a new library",
+        )
+    known = cache.read(model.fingerprint)
+    if known is not None and known.has_text:
+        discard(model.fingerprint)  # it could not be opened
+    cached = ensure_exported(loaded, listeners)
+    folder = cache.folder_of(model.fingerprint)
+    if cached.has_text:
+        return OnnxTextEncoder(replace(cached, model=model), folder)
+    return TorchTextEncoder(loaded, Tokenizer(folder / cache.TOKENIZER_NAME, cached.tokenizer))
