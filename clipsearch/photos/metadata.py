@@ -52,21 +52,19 @@ def date_taken(exif: Image.Exif) -> datetime | None:
     The first usable of DateTimeOriginal, DateTimeDigitized and DateTime. Zeros, blanks and impossible dates
     count as not written.
     """
-    fields: dict[int, object] = {}
-    # One part may be broken without the other.
-    with suppress(Exception):
-        fields.update(exif)
-    with suppress(Exception):
-        fields.update(exif.get_ifd(ExifTags.IFD.Exif))
+    try:
+        shot: Mapping[int, object] = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001 - see read_exif
+        shot = {}
     for date_tag, offset_tag in _TAKEN_TAGS:
-        taken = _date(fields, date_tag)
+        taken = _date(_text(date_tag, shot, exif))
         if taken is not None:
-            return taken.replace(tzinfo=_offset(fields, offset_tag))
+            return taken.replace(tzinfo=_offset(_text(offset_tag, shot, exif)))
     return None
 
 
-def _date(fields: Mapping[int, object], tag: int) -> datetime | None:
-    match = _DATE.match(_text(fields.get(tag)))
+def _date(text: str) -> datetime | None:
+    match = _DATE.match(text)
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
@@ -78,8 +76,7 @@ def _date(fields: Mapping[int, object], tag: int) -> datetime | None:
         return None
 
 
-def _offset(fields: Mapping[int, object], tag: int) -> timezone | None:
-    text = _text(fields.get(tag))
+def _offset(text: str) -> timezone | None:
     if text.strip().upper() == "Z":
         return UTC
     match = _OFFSET.match(text)
@@ -93,7 +90,14 @@ def _offset(fields: Mapping[int, object], tag: int) -> timezone | None:
         return None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    return value.replace("\0", " ") if isinstance(value, str) else ""
+def _text(tag: int, *directories: Mapping[int, object]) -> str:
+    """The tag as text from the first directory that has it, for some programs put it in the wrong one."""
+    for directory in directories:
+        # Values are parsed when asked for, and each may be broken by itself.
+        with suppress(Exception):
+            value = directory[tag]
+            if isinstance(value, bytes):
+                value = value.decode("ascii", "replace")
+            if isinstance(value, str):
+                return value.replace("\0", " ")
+    return ""
