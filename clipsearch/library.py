@@ -12,7 +12,7 @@ from clipsearch import projection, query, zeroshot
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.scope import scope_of
-from clipsearch.encoders import open_image_encoder, open_text_encoder
+from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import (
     ModelMismatchError,
