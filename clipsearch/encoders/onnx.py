@@ -69,4 +69,5 @@ class OnnxTextEncoder:
         if not self._trims:
             return np.full(len(ids), whole)
         padding = np.argmax((ids != self._pad)[:, ::-1], axis=1)
-        return np.maximum(whole - padding, 2)
+        lengths: NDArray[np.intp] = np.maximum(whole - padding, 2)
+        return lengths

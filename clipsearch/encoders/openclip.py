@@ -130,7 +130,7 @@ def _load_weights(network: Any, checkpoint: Checkpoint) -> None:
         raise
     except pickle.UnpicklingError as error:
         problem = "is damaged"
-        if "Unsupported" in str(error):
+        if "unsupported" in str(error).lower():
             problem = "holds more than weights, and code in a checkpoint is never run"
         raise BadCheckpointError(f"{weights} {problem}", "save it as safetensors") from error
     except Exception as error:  # whatever a damaged file makes of its reader
