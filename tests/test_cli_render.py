@@ -10,6 +10,8 @@ import shlex
 import subprocess
 import sys
 import termios
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -52,6 +54,12 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], C
     """Makes standard output a real terminal of some width; the inner call returns what it received."""
     opened: list[TextIO] = []
 
+    def drain(leader: int, chunks: list[bytes]) -> None:
+        with suppress(OSError):  # EIO once the other end is closed
+            while chunk := os.read(leader, 4096):
+                chunks.append(chunk)
+        os.close(leader)
+
     def become(columns: int) -> Callable[[], str]:
         leader, follower = pty.openpty()
         attributes = termios.tcgetattr(follower)
@@ -60,6 +68,9 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], C
         termios.tcsetwinsize(follower, (40, columns))
         stream = os.fdopen(follower, "w", encoding="utf-8")
         opened.append(stream)
+        chunks: list[bytes] = []
+        reader = threading.Thread(target=drain, args=(leader, chunks))
+        reader.start()
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setenv("TERM", "xterm-256color")
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -67,10 +78,9 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], C
             monkeypatch.delenv(name, raising=False)
 
         def received() -> str:
-            stream.flush()
-            text = os.read(leader, 1 << 20).decode()
-            os.close(leader)
-            return text
+            stream.close()
+            reader.join()
+            return b"".join(chunks).decode()
 
         return received
 

@@ -103,7 +103,7 @@ def _reason(error: OSError) -> str:
 
 def _abandon_stdout() -> None:
     # What Python would still flush at exit must not fail a second time.
-    if sys.stdout is not None:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
+    if sys.stdout is None:
+        return
+    with suppress(OSError), open(os.devnull, "wb") as devnull:  # noqa: PTH123 - a device, not a path
+        os.dup2(devnull.fileno(), sys.stdout.fileno())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _WIDEST_LABEL = 32  # a longer one is printed whole, out of line
 _BAR = 24
+_GAP = "  "
 
 
 class Tally:
@@ -48,18 +49,21 @@ class Tally:
         from rich.cells import cell_len
         from rich.text import Text
 
-        out = console(stderr=not on_terminal())
-        block = "#" if out.options.ascii_only else "█"
+        below = on_terminal()
+        out = console(stderr=not below)
+        block = "#" if out.options.ascii_only else "━"
         ordered = sorted(zip(self._counts, self.labels, strict=True), key=lambda pair: -pair[0])
         width = max(cell_len(harmless(label)) for label in self.labels)
         digits = len(f"{ordered[0][0]:,}")
-        out.print()
+        longest = max(0, min(_BAR, out.width - 1 - width - digits - 2 * len(_GAP) - len(" 100.0%")))
+        if below:
+            out.print()
         for number, label in ordered:
             name = harmless(label)
-            bar = block * round(_BAR * number / ordered[0][0])
+            bar = block * round(longest * number / ordered[0][0])
             share = f"{number / self.photos:>7.1%}"
-            line = Text(name + " " * (width - cell_len(name)))
-            out.print(line.append(f"  {number:>{digits},}{share}  ").append(bar, "cyan"))
+            line = Text(name + " " * (width - cell_len(name)) + _GAP)
+            out.print(line.append(f"{number:>{digits},}{share}{_GAP}").append(bar, "cyan"))
         if self.left_out:
             out.print(f"{count(self.left_out, 'photo')} left out: no label probable enough", style="dim")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -28,7 +27,10 @@ _SECONDS_BETWEEN_LINES = 10.0  # where there is no live display
 _RATE_WINDOW = 20.0  # seconds the shown rate looks back
 _FRAMES_A_SECOND = 8
 _MEGA = 1_000_000
-_BAR_WIDTHS = (30, 12)  # of which the widest that fits is drawn
+_STDERR = 2
+_BAR_WIDTHS = (30, 20, 12)  # of which the widest that fits is drawn
+_SIGNS = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "━", "─")  # spinner, bar done, bar to do
+_ASCII_SIGNS = ("|/-\\", "#", ".")
 
 
 @contextmanager
@@ -89,7 +91,7 @@ class Reporter:
         """Say that the run will stop. Safe to call from a signal handler: it takes no lock."""
         self._stopping = True
         if self._live is None:
-            os.write(sys.stderr.fileno(), f"\n{STOPPING}\n".encode())
+            os.write(_STDERR, f"\n{STOPPING}\n".encode())
 
     def _show(self, title: str, unit: str, done: float, total: float, details: str = "") -> None:
         if self._activity is None or self._activity.title != title:
@@ -121,15 +123,12 @@ class Reporter:
 
         if self._activity is None:
             return Text()
-        width = self._console.width
-        lines = [self._activity.line(width)]
+        lines = [self._activity.line(self._console.width, plain=self._console.options.ascii_only)]
         if self._activity.details:
             lines.append(Text(f"  {self._activity.details}", "dim"))
         if self._stopping:
             lines.append(Text(f"  {STOPPING}", "yellow"))
-        for line in lines:
-            line.truncate(width - 1, overflow="ellipsis")
-        return Text("\n").join(lines)
+        return Text("\n", no_wrap=False, overflow="fold").join(lines)
 
 
 class _Activity:
@@ -153,18 +152,21 @@ class _Activity:
     def sentence(self) -> str:
         return f"{self.title}: {', '.join(part for part in (*self._facts(), self.details) if part)}"
 
-    def line(self, width: int) -> Text:
+    def line(self, width: int, *, plain: bool) -> Text:
         from rich.text import Text
 
         facts = "  ".join(fact for fact in self._facts() if fact)
-        frame = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[int(time.monotonic() * _FRAMES_A_SECOND) % 10]
+        frames, full, empty = _ASCII_SIGNS if plain else _SIGNS
+        frame = frames[int(time.monotonic() * _FRAMES_A_SECOND) % len(frames)]
         line = Text.assemble((frame, "cyan"), " ", (self.title, "bold"), "  ")
-        if self._total:
-            room = width - 1 - len(line) - len(facts) - 2
+        room = width - 1 - len(line) - len(facts) - 2
+        if room < 0:
+            line.append("\n  ")
+        elif self._total:
             for bar in _BAR_WIDTHS:
                 if bar <= room:
-                    full = int(bar * min(1.0, self._done / self._total))
-                    line.append("━" * full, "cyan").append("━" * (bar - full), "bright_black").append("  ")
+                    reached = int(bar * min(1.0, self._done / self._total))
+                    line.append(full * reached, "cyan").append(empty * (bar - reached), "dim").append("  ")
                     break
         return line.append(facts)
 

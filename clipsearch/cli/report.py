@@ -24,11 +24,11 @@ def print_status(held: LibraryStatus) -> None:
     facts = {
         "library": shown(held.path),
         "model": _model(held.model),
-        "photos": f"{held.photos:,} ({count(held.contents, 'different one')})",
+        "photos": _photos(held),
         "skipped": f"{count(held.skipped, 'file')}, see `clipsearch status --skipped`"
         if held.skipped
         else "",
-        "on disk": f"{size(held.catalog_bytes)} catalog, {size(held.store_bytes)} vector index",
+        "on disk": _sizes(held),
         "last run": _run(held.last_run) if held.last_run else "",
     }
     for name, fact in facts.items():
@@ -85,8 +85,18 @@ def print_models(presets: Sequence[Preset]) -> None:
         out.print(Text(indent + ", ".join(facts), "dim"))
 
 
+def _photos(held: LibraryStatus) -> str:
+    copies = held.photos - held.contents
+    return f"{held.photos:,}" + (f", of which {count(copies, 'copy', 'copies')}" if copies > 0 else "")
+
+
+def _sizes(held: LibraryStatus) -> str:
+    index = f", {size(held.store_bytes)} vector index" if held.store_bytes else ""
+    return f"{size(held.catalog_bytes)} catalog{index}"
+
+
 def _model(model: Model | None) -> str:
-    return "" if model is None else f"{harmless(str(model.source))}, {model.dim} numbers an embedding"
+    return "" if model is None else f"{harmless(str(model.source))}, {model.dim} dimensions"
 
 
 def _run(run: IndexReport) -> str:

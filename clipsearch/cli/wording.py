@@ -11,9 +11,9 @@ _MINUTE, _HOUR = 60, 3600
 _KILO = 1000
 
 
-def count(number: int, thing: str) -> str:
-    """`1 photo`, `1,000 photos`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+def count(number: int, thing: str, things: str = "") -> str:
+    """`1 photo`, `1,000 photos`, `2 copies`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def size(number: int) -> str:
