@@ -94,22 +94,22 @@ def export_text_tower(network: Any, folder: Path, ids: NDArray[np.int64], *, tri
         ids: Example rows.
         trims: Any length up to the context length is to be accepted.
     """
-    # The exporter specialises sizes 0 and 1, so the example has more than one row, and a length that is
-    # neither the context's nor any other size of the model.
-    length = ids.shape[1] * 2 // 3 if trims else ids.shape[1]
-    example = torch.from_numpy(np.ascontiguousarray(ids[:3, :length]))
+    # The exporter specialises sizes 0 and 1 and the whole context, so the example has none of these. The
+    # graph computes with whatever size comes; `_worst_cosine` tries a row of the whole length too.
+    context = ids.shape[1]
+    example = torch.from_numpy(np.ascontiguousarray(ids[:3, : context * 2 // 3] if trims else ids[:3]))
     sizes = {0: torch.export.Dim("batch")}
     if trims:
-        sizes[1] = torch.export.Dim("length", min=2, max=ids.shape[1])
+        sizes[1] = torch.export.Dim("length", min=2, max=context - 1)
     with quiet(), tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as raw, torch.no_grad():
         path = Path(raw) / "raw.onnx"
+        tower = _TextTower(network, trims=trims).eval()
+        program = torch.export.export(tower, (example,), dynamic_shapes=(sizes,), strict=False)
         torch.onnx.export(
-            _TextTower(network, trims=trims).eval(),
-            (example,),
-            str(path),
+            program,
+            f=str(path),
             input_names=["token_ids"],
             output_names=["text_embedding"],
-            dynamic_shapes=(sizes,),
             opset_version=_OPSET,
             dynamo=True,
             external_data=True,
@@ -158,27 +158,37 @@ def _ignores_padding(network: Any) -> bool:
     )
 
 
-class _TextTower(torch.nn.Module):
-    def __init__(self, network: Any, *, trims: bool) -> None:
+class _EncodeText(torch.nn.Module):
+    """`encode_text` as a forward pass, the only call that `functional_call` and the exporter know."""
+
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
-        self.tower = _tower(network)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network.encode_text(ids)
+        return found
+
+
+class _TextTower(torch.nn.Module):
+    """Ids to unit rows; with `trims`, positional embedding and mask are cut to the length of the rows."""
+
+    def __init__(self, network: Any, *, trims: bool) -> None:
+        super().__init__()
+        self.encode = _EncodeText(network)
         self.trims = trims
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         if not self.trims:
-            found = self.network.encode_text(ids)
-        else:
-            length = ids.shape[1]
-            shorter = {
-                "positional_embedding": self.tower.positional_embedding[:length],
-                "attn_mask": self.tower.attn_mask[:length, :length],
-            }
-            if self.tower is self.network:
-                # encode_text() cannot be called with other tensors, forward(image, text) can
-                found = torch.func.functional_call(self.network, shorter, (None, ids))[1]
-            else:
-                found = torch.func.functional_call(self.tower, shorter, (ids,))
+            return torch.nn.functional.normalize(self.encode(ids), dim=-1)
+        length, network = ids.shape[1], self.encode.network
+        tower = _tower(network)
+        prefix = "network." if tower is network else "network.text."
+        shorter = {
+            f"{prefix}positional_embedding": tower.positional_embedding[:length],
+            f"{prefix}attn_mask": tower.attn_mask[:length, :length],
+        }
+        found = torch.func.functional_call(self.encode, shorter, (ids,))
         return torch.nn.functional.normalize(found, dim=-1)
 
 
