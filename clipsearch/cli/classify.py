@@ -89,12 +89,14 @@ def classify(
     The table lists the most probable label of each photo and counts the labels at the end.
     JSON has the probability of every label; so has CSV: path, label, probability, then a column a label.
     """
+    from clipsearch.zeroshot import DEFAULT_TEMPLATES
+
     form = chosen(output, null=null)
     choices = parse_labels(labels or (), labels_file)
     tally = Tally(choices)
     with open_library(library) as opened:
         predictions = opened.classify(
-            choices, paths=paths or (), templates=template or ("a photo of a {}",), inside=inside
+            choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, inside=inside
         )
         kept = tally.count(predictions, min_prob)
         if form is Format.TABLE:

@@ -182,7 +182,8 @@ def _headline(report: IndexReport) -> str:
     if report.embedded and report.seconds:
         rate = report.embedded / report.seconds
         return f"Embedded {count(report.embedded, 'photo')} in {took} ({rate:,.1f} a second)."
-    return f"Up to date ({took})."
+    idle = counted(report).keys() <= {"unchanged", "skipped before"}
+    return f"Up to date ({took})." if idle else f"Done in {took}."
 
 
 def _list(folders: Sequence[Path], what: str) -> None:
