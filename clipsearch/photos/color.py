@@ -5,6 +5,9 @@ Colour profiles are not applied, as in the pipelines that the models are trained
 
 from __future__ import annotations
 
+import functools
+from typing import cast
+
 import numpy as np
 from PIL import Image
 
@@ -32,16 +35,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if not np.issubdtype(values.dtype, np.integer):
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    scale: float
-    if low >= 0 and high <= 1 and not np.issubdtype(values.dtype, np.integer):
-        low, scale = 0.0, 1.0
-    elif low >= 0 and high <= _FULL_SCALES[-1]:
-        low, scale = 0.0, float(next(full for full in _FULL_SCALES if high <= full))
-    else:
-        scale = max(high - low, 1e-30)
-    grey = (values.astype(np.float32) - np.float32(low)) * np.float32(255.0 / scale)
-    return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    if image.mode != "F":
+        image = image if image.mode == "I" else image.convert("I")
+        low, high = cast("tuple[int, int]", image.getextrema())
+        if low >= 0 and high <= _FULL_SCALES[-1]:
+            return image.point(_to_8_bits(next(full for full in _FULL_SCALES if high <= full)), "L")
+    values = np.array(image, dtype=np.float32)
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    dark, bright = float(values.min()), float(values.max())
+    if dark >= 0 and bright <= _FULL_SCALES[-1]:
+        dark, bright = 0.0, float(next(full for full in (1, *_FULL_SCALES) if bright <= full))
+    values -= np.float32(dark)
+    values *= np.float32(255 / max(bright - dark, 1e-30))
+    return Image.fromarray(np.clip(np.rint(values, out=values), 0, 255, out=values).astype(np.uint8))
+
+
+@functools.cache
+def _to_8_bits(full_scale: int) -> list[int]:
+    return [min(255, round(value * 255 / full_scale)) for value in range(_FULL_SCALES[-1] + 1)]
