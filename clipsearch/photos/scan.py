@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # What `clipsearch.photos.formats` can read, by the names cameras, phones and programs give it. A file's
 # content decides how it is decoded; its suffix only decides whether it is opened at all.
 PICTURE_SUFFIXES = frozenset(
-    b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .gif .tif .tiff .bmp .dib "
-    b".jp2 .j2k .j2c .jpc .jpf .jpx .ppm .pgm .pbm .pnm .pfm .tga .icb .vda .vst .qoi .dds .pcx .dcx "
-    b".sgi .rgb .rgba .bw .pcd .psd .heic .heics .heif .heifs .hif".split()
+    b"jpg jpeg jpe jfif mpo png apng webp avif avifs gif tif tiff bmp dib jp2 j2k j2c jpc jpf jpx "
+    b"ppm pgm pbm pnm pfm tga icb vda vst qoi dds pcx dcx sgi rgb rgba bw pcd psd "
+    b"heic heics heif heifs hif".split()
 )
 
 # Folders that hold copies, caches or rubbish, lower-cased: thumbnails of Synology, bins and snapshots of NAS
@@ -167,8 +167,8 @@ def _look_at(
 ) -> FoundFile | Literal["folder", "link to folder"] | None:
     if entry.is_dir(follow_symlinks=False):
         return "folder"
-    name = entry.name
-    is_picture = name[name.rfind(b".") :].lower() in PICTURE_SUFFIXES
+    stem, _, suffix = entry.name.rpartition(b".")
+    is_picture = bool(stem) and suffix.lower() in PICTURE_SUFFIXES
     if not is_picture and not entry.is_symlink():
         return None
     status = entry.stat()
