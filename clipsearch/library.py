@@ -16,6 +16,7 @@ from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import (
     ModelMismatchError,
+    ModelUnavailableError,
     NoLibraryError,
     PhotoError,
     UsageError,
@@ -44,9 +45,14 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import ImageEncoder, TextEncoder
-    from clipsearch.types import Model
+    from clipsearch.types import Model, ModelSource
 
 DEFAULT_MODEL = "default"
+BUILTIN_MODEL = "builtin"
+_BUILTIN_NOTE = (
+    "this is the small built-in model, which knows everyday things and simple scenes;"
+    " for a full one: clipsearch index FOLDER --library NEW --model default"
+)
 
 
 class Library:
@@ -65,6 +71,7 @@ class Library:
         self._listeners = listeners
         self._catalog: Catalog | None = None
         self._projection: tuple[int, Projection] | None = None
+        self._told_of_model = False
         self._text_encoder: TextEncoder | None = None
         self._image_encoder: ImageEncoder | None = None
 
@@ -115,7 +122,8 @@ class Library:
         Args:
             roots: Folders; none for all that the library has. A folder inside a root refreshes that part.
             model: Preset, `ARCHITECTURE/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:FOLDER`; chosen
-                at the first run and remembered.
+                at the first run and remembered. When none is named and the default cannot be had
+                (no network, nothing cached), a new library is made with the built-in model.
             weights: A local checkpoint for the architecture that `model` names.
             exclude: Globs of files and folders to leave out; remembered with each root named.
             device: `auto`, `cuda`, `mps` or `cpu`.
@@ -144,17 +152,35 @@ class Library:
                     "leave the model away, or make another library for it: --library DIR",
                 )
 
-            def open_encoder() -> ImageEncoder:
-                source = known[1].source if known else wanted or resolve(DEFAULT_MODEL)
+            def open_source(source: ModelSource) -> ImageEncoder:
                 return open_image_encoder(
                     source, device=device, batch_size=batch_size, listeners=self._listeners
                 )
+
+            def open_encoder() -> ImageEncoder:
+                named = known[1].source if known else wanted
+                if named is not None:
+                    return open_source(named)
+                try:
+                    return open_source(resolve(DEFAULT_MODEL))
+                except ModelUnavailableError as error:
+                    self._listeners.tell(
+                        f"{error.message}. Making this library with the small built-in model instead"
+                    )
+                    return open_source(resolve(BUILTIN_MODEL))
 
             indexer = Indexer(catalog, known, open_encoder, listeners=self._listeners, stop=stop)
             report = indexer.run(plan(catalog, roots, exclude), retry_skipped=retry_skipped)
             if indexer.model:
                 projection.refresh(catalog, self.path, *indexer.model)
+                self._tell_of(indexer.model[1])
         return report
+
+    def _tell_of(self, model: Model) -> None:
+        """Say once, quietly, that a small model answers."""
+        if model.source.name == BUILTIN_MODEL and not self._told_of_model:
+            self._told_of_model = True
+            self._listeners.tell(_BUILTIN_NOTE)
 
     def forget(self, root: Path | str) -> int:
         """Take an indexed folder out of the library; its photos on disk are not touched.
@@ -363,6 +389,7 @@ class Library:
                 f"nothing is indexed yet in {self.path}",
                 "index a folder of photos first: clipsearch index ~/Photos",
             )
+        self._tell_of(known[1])
         return known
 
     def _vectors(self) -> Projection:

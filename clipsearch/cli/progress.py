@@ -74,6 +74,10 @@ class Reporter:
         title = f"downloading {harmless(progress.file)}"
         self._show(title, "MB", progress.done / _MEGA, progress.total / _MEGA)
 
+    def work(self, title: str, unit: str, done: int, total: int) -> None:
+        """Any other work that takes a while."""
+        self._show(title, unit, done, total)
+
     def index(self, progress: IndexProgress) -> None:
         """A moment of an index run."""
         details = ", ".join(f"{number:,} {name}" for name, number in counted(progress.report).items())
