@@ -1,0 +1,148 @@
+"""`clipsearch demo`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipsearch.cli.exits import Exit
+from clipsearch.cli.options import Format, examples
+from clipsearch.cli.predictions import Tally, write_prediction_table
+from clipsearch.cli.preview import preview
+from clipsearch.cli.progress import Reporter, open_library
+from clipsearch.cli.render import write_matches
+from clipsearch.cli.terminal import console
+from clipsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsearch.contact_sheet import Section
+    from clipsearch.library import Library
+    from clipsearch.types import Match
+
+PICTURES = 200
+QUERY = "sunset over the sea"
+SHOWN = 5
+LABELS = ("sunset", "night sky", "snowy mountain", "forest", "beach", "city at night")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog=examples("clipsearch demo", "clipsearch demo --dir ~/clipsearch-demo"))(demo)
+
+
+def demo(
+    *,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="DIR", help="Where to put the gallery; without it, a temporary folder."
+        ),
+    ] = None,
+) -> int:
+    """See it work, offline, in seconds: a gallery is painted, indexed, searched and sorted.
+
+    Touches neither your photos nor your library.
+    """
+    home = _prepare(folder)
+    gallery = home / "gallery"
+    with Reporter() as reporter, open_library(home / "library", reporter) as library:
+        _paint(gallery, reporter)
+        report = library.index([gallery], model="builtin")
+    _say(f"Painted {PICTURES} pictures, and indexed them in {report.seconds:.0f} s with the built-in model.")
+    with open_library(home / "library") as library:
+        sections = [_search(library), _similar(library), _classify(library)]
+    from clipsearch.contact_sheet import contact_sheet
+
+    sheet = home / "contact-sheet.png"
+    contact_sheet(sections).save(sheet)
+    _say("All of it as a picture")
+    console().print(f"  {sheet}")
+    _farewell(home)
+    return Exit.DONE
+
+
+def _prepare(folder: Path | None) -> Path:
+    """An empty folder for the demo."""
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="clipsearch-demo-"))
+    home = folder.expanduser().absolute()
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise UsageError(f"not an empty folder: {home}", "name one that does not exist yet")
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _paint(gallery: Path, reporter: Reporter) -> None:
+    from clipsearch.builtin.scenes import gallery as paint
+
+    gallery.mkdir()
+    for number, scene in enumerate(paint(PICTURES, seed=2026), 1):
+        # The name says nothing of what is in the picture: the search must see it.
+        scene.image.save(gallery / f"{number:03}.jpg", quality=92)
+        reporter.work("painting", "pictures", number, PICTURES)
+
+
+def _search(library: Library) -> Section:
+    _type(f'clipsearch search "{QUERY}"')
+    return _answer(library.search(QUERY, limit=SHOWN), f'search "{QUERY}"')
+
+
+def _similar(library: Library) -> Section:
+    (model,) = library.search("a snowy mountain", limit=1)
+    _type(f"clipsearch similar {shlex.quote(str(model.path))}")
+    preview([model.path])
+    return _answer(library.similar(model.path, limit=SHOWN), f"similar {model.path.name}")
+
+
+def _answer(matches: list[Match], heading: str) -> Section:
+    from clipsearch.contact_sheet import Section
+
+    write_matches(matches, Format.TABLE)
+    paths = [match.path for match in matches]
+    preview(paths)
+    return Section(heading, [(match.path, f"{match.score:.3f}  {match.path.name}") for match in matches])
+
+
+def _classify(library: Library) -> Section:
+    from clipsearch.contact_sheet import Section
+
+    _type(f'clipsearch classify --labels "{",".join(LABELS)}" --min-prob 0.5')
+    tally = Tally(LABELS)
+    predictions = list(tally.count(library.classify(LABELS), 0.5))
+    predictions.sort(key=lambda prediction: -max(prediction.probabilities))
+    write_prediction_table(predictions, LABELS, top=1, limit=SHOWN)
+    tally.show()
+    best = {}
+    for prediction in predictions:
+        chance = max(prediction.probabilities)
+        best.setdefault(LABELS[prediction.probabilities.index(chance)], (prediction.path, chance))
+    surest = [(path, f"{chance:.0%}  {label}") for label, (path, chance) in best.items()]
+    return Section("classify: the surest of each label", surest)
+
+
+def _farewell(home: Path) -> None:
+    _say("Now with your own photos")
+    library = shlex.quote(str(home / "library"))
+    for command in (
+        f'clipsearch search "three red circles" --library {library}',
+        "clipsearch index ~/Photos",
+        'clipsearch search "brown dog on beach"',
+    ):
+        console().print(f"  {command}", style="cyan")
+
+
+def _say(sentence: str) -> None:
+    console().print()
+    console().print(sentence, style="bold green")
+    sys.stdout.flush()
+
+
+def _type(command: str) -> None:
+    """Show a command as the user would type it."""
+    console().print()
+    console().print(f"$ {command}", style="bold")
