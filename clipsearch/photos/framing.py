@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     Box = tuple[float, float, float, float]
 
-# OpenCLIP resizes the whole picture and then crops: 10 x 100,000 pixels would grow to 224 x 2,240,000. Beyond
-# this aspect ratio only the part that stays is resized. Not always, although it is less work: Pillow picks
-# the order of its two passes by their size, and the other order rounds differently (by up to 18 levels at
-# sharp edges).
-_LONGEST_STRIP = 8
+# OpenCLIP resizes the whole picture and then crops: 10 x 100,000 pixels would grow to 224 x 2,240,000. When the
+# whole would have more pixels than this (64 MB), only the part that stays is resized. Not always, although it
+# is less work: Pillow picks the order of its two passes by their size, and the other order rounds differently,
+# by up to 18 levels at sharp edges.
+_MOST_RESIZED = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def frame(image: Image.Image, extent: Box, plan: Framing, preprocessing: Preproc
         preprocessing.resize_mode != "shortest" or height == width
     )
     resample = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
-    if plan.resized[0] * plan.resized[1] > _LONGEST_STRIP * width * height:
+    if plan.resized[0] * plan.resized[1] > _MOST_RESIZED:
         part = image.resize(plan.kept, resample, box=_cut(extent, plan))
     else:
         left, top = plan.corner
