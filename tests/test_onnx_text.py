@@ -111,7 +111,14 @@ def test_deleted_cache_is_made_again_and_said_so(clip: tuple[Path, Model]) -> No
     assert os.listdir(folder.parent) == [folder.name]  # noqa: PTH208 - hidden leftovers count
 
 
-@pytest.mark.parametrize("name", ["text.onnx.data", "tokenizer.json", "model.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text.onnx.data",
+        pytest.param("tokenizer.json", marks=pytest.mark.slow),
+        pytest.param("model.json", marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_cache_is_made_again(clip: tuple[Path, Model], name: str) -> None:
     folder, model = clip
     wanted = open_text_encoder(model).encode(["a dog"])

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from clipsearch.encoders.tokenizer import Tokenizer
     from clipsearch.types import Listeners, ModelSource
 
-# CPU: ViT-B/32 reaches 97 % of its best rate at 16, and small batches are committed sooner. GPU: halved
-# when memory runs out.
+# CPU: ViT-B/32-256 takes 174, 164, 155, 167 ms of one core for a picture in batches of 4, 8, 16, 32.
+# GPU: halved when memory runs out.
 _BATCH_SIZES = {"cpu": 16, "mps": 64, "cuda": 512}
 _TEXT_BATCH = 64
 

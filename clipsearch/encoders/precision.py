@@ -30,15 +30,10 @@ if TYPE_CHECKING:
 # To float32, for every picture tried. The promise is 0.999 for every photo; the worst of thousands is
 # farther off than the worst of a few.
 COSINE = 0.9995
-_CANDIDATES = {
-    "cpu": (torch.bfloat16,),
-    "cuda": (torch.bfloat16, torch.float16),
-    "mps": (torch.float16,),
-}
+# x86 without AVX-512 has no BF16 instructions: emulated, it can only be slower.
+_EMULATING = ("AVX2", "NO AVX")
 _PICTURES = 8
 _SECONDS = 0.3  # for each candidate
-
-Forward = "Callable[[NDArray[np.uint8]], NDArray[np.float32]]"
 
 
 class ImageTower:
@@ -87,7 +82,10 @@ def calibrated(
     def tower(module: Any, dtype: torch.dtype) -> ImageTower:
         return ImageTower(module, model.preprocessing, device=device, dtype=dtype, features=features)
 
+    tried = candidates(device)
     remembered = _Remembered(model.fingerprint, device)
+    if not tried:
+        return tower(visual, torch.float32), "float32"
     if (name := remembered.get()) is not None:
         return tower(visual, getattr(torch, name)), name
     exact = tower(visual, torch.float32)
@@ -95,10 +93,10 @@ def calibrated(
     wanted = exact(pictures)
     best, best_dtype = exact, torch.float32
     fastest = _seconds(exact, pictures)
-    for dtype in _CANDIDATES[device.type]:
+    for dtype in tried:
         try:
             candidate = tower(copy.deepcopy(visual), dtype)
-            # One picture first: emulated formats take seconds for the batch.
+            # One picture first: an emulated format takes seconds for all of them.
             if device.type == "cpu" and _once(candidate, pictures[:1]) > 2 * _once(exact, pictures[:1]):
                 continue
             cosines = (candidate(pictures) * wanted).sum(axis=1)
@@ -110,6 +108,15 @@ def calibrated(
     name = str(best_dtype).removeprefix("torch.")
     remembered.put(name)
     return best, name
+
+
+def candidates(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Formats that may be faster than float32 on a device."""
+    if device.type == "cuda":
+        return torch.bfloat16, torch.float16
+    if device.type == "mps":
+        return (torch.float16,)
+    return () if torch.backends.cpu.get_cpu_capability() in _EMULATING else (torch.bfloat16,)
 
 
 def natural_pictures(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -161,7 +168,7 @@ class _Remembered:
         self._key = f"{device.type} / {hardware} / torch {torch.__version__}"
         self._allowed = {
             "float32",
-            *(str(dtype).removeprefix("torch.") for dtype in _CANDIDATES[device.type]),
+            *(str(dtype).removeprefix("torch.") for dtype in candidates(device)),
         }
 
     def get(self) -> str | None:
