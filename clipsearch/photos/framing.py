@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Box = tuple[float, float, float, float]
 
 # OpenCLIP resizes the whole picture and then crops: 10 x 100,000 pixels would grow to 224 x 2,240,000. When
-# the whole would have more pixels than this (64 MB), only the part that stays is resized. Not always, although
+# the whole would have more pixels than this (64 MB), only the part that stays is resized. Not always, though
 # it is less work: Pillow picks the order of its two passes by their size, and the other order rounds
 # differently, by up to 18 levels at sharp edges.
 _MOST_RESIZED = 16_000_000
