@@ -60,10 +60,10 @@ def reference(photos: Path, name: str, pretrained: str | None, texts: list[str])
 def captions(photos: Path) -> list[str]:
     """Two hundred captions and words, drawn at random."""
     with (photos / "captions.tsv").open(encoding="utf-8") as file:
-        lines = [row["caption"] for row in csv.DictReader(file, delimiter="\t")]
+        lines = [row["caption"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
     with (photos / "labels.tsv").open(encoding="utf-8") as file:
-        lines += [row["label"] for row in csv.DictReader(file, delimiter="\t")]
-    return random.Random(5).sample(sorted(set(lines)), QUERIES)
+        lines += [row["label"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    return random.Random(5).sample(sorted(filter(None, set(lines))), QUERIES)
 
 
 def check(library: Library, wanted: Reference) -> None:
