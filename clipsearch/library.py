@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -11,21 +10,17 @@ import numpy as np
 from clipsearch import projection, query, zeroshot
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
-from clipsearch.catalog.scope import scope_of
-from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
+from clipsearch.encoders.opening import open_image_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import (
     ModelMismatchError,
     ModelUnavailableError,
-    NoLibraryError,
-    PhotoError,
     UsageError,
 )
 from clipsearch.lock import writer_lock
-from clipsearch.projection import Projection
-from clipsearch.roots import absolute, check_folders, plan, reachable
+from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
+from clipsearch.session import Session
 from clipsearch.types import (
-    Filters,
     IndexReport,
     LibraryStatus,
     Listeners,
@@ -41,10 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from numpy.typing import NDArray
-
-    from clipsearch.catalog.scope import Scope
-    from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.encoders import ImageEncoder
     from clipsearch.types import Model, ModelSource
 
 DEFAULT_MODEL = "default"
@@ -69,11 +61,8 @@ class Library:
     def __init__(self, path: Path, *, listeners: Listeners = Listeners()) -> None:
         self.path = path
         self._listeners = listeners
-        self._catalog: Catalog | None = None
-        self._projection: tuple[int, Projection] | None = None
+        self._opened: Session | None = None
         self._told_of_model = False
-        self._text_encoder: TextEncoder | None = None
-        self._image_encoder: ImageEncoder | None = None
 
     @staticmethod
     def default_path() -> Path:
@@ -91,9 +80,9 @@ class Library:
 
     def close(self) -> None:
         """Let go of files and models; the library may be used again after."""
-        if self._catalog is not None:
-            self._catalog.close()
-        self._catalog = self._projection = self._text_encoder = self._image_encoder = None
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
 
     def __enter__(self) -> Self:
         return self
@@ -152,29 +141,34 @@ class Library:
                     "leave the model away, or make another library for it: --library DIR",
                 )
 
-            def open_source(source: ModelSource) -> ImageEncoder:
-                return open_image_encoder(
-                    source, device=device, batch_size=batch_size, listeners=self._listeners
-                )
+            source = known[1].source if known else wanted
 
             def open_encoder() -> ImageEncoder:
-                named = known[1].source if known else wanted
-                if named is not None:
-                    return open_source(named)
-                try:
-                    return open_source(resolve(DEFAULT_MODEL))
-                except ModelUnavailableError as error:
-                    self._listeners.tell(
-                        f"{error.message}. Making this library with the small built-in model instead"
-                    )
-                    return open_source(resolve(BUILTIN_MODEL))
+                return self._open_encoder(source, device, batch_size)
 
             indexer = Indexer(catalog, known, open_encoder, listeners=self._listeners, stop=stop)
-            report = indexer.run(plan(catalog, roots, exclude), retry_skipped=retry_skipped)
+            before = {root.id for root in catalog.roots()}
+            walks = plan(catalog, roots, exclude)
+            report = indexer.run(walks, retry_skipped=retry_skipped)
+            for walk in walks:
+                # A folder without a single picture was a slip, or is yet to be filled: not a root.
+                if walk.root.id not in before and not report.interrupted and is_bare(catalog, walk.root):
+                    catalog.remove_root(walk.root.id)
             if indexer.model:
                 projection.refresh(catalog, self.path, *indexer.model)
                 self._tell_of(indexer.model[1])
         return report
+
+    def _open_encoder(self, source: ModelSource | None, device: str, batch_size: int | None) -> ImageEncoder:
+        """The named model, or the default one; where that cannot be had, the built-in."""
+        listeners = self._listeners
+        if source is not None:
+            return open_image_encoder(source, device=device, batch_size=batch_size, listeners=listeners)
+        try:
+            return self._open_encoder(resolve(DEFAULT_MODEL), device, batch_size)
+        except ModelUnavailableError as error:
+            listeners.tell(f"{error.message}. Making this library with the small built-in model instead")
+            return self._open_encoder(resolve(BUILTIN_MODEL), device, batch_size)
 
     def _tell_of(self, model: Model) -> None:
         """Say once, quietly, that a small model answers."""
@@ -256,8 +250,9 @@ class Library:
         """
         terms = [query.parse_term(text)] if text or not (add or subtract) else []
         terms += _terms(add, subtract)
-        vector = query.combine(terms, self._encode_texts, self._encode_picture)
-        return self._rank(vector, limit=limit, inside=inside, min_score=min_score)
+        session = self._session()
+        vector = query.combine(terms, session.encode_texts, session.encode_picture)
+        return session.rank(vector, limit=limit, inside=inside, min_score=min_score)
 
     def similar(
         self,
@@ -286,16 +281,15 @@ class Library:
         value = str(image)
         kind = query.parse_term(value).kind
         picture = Term(value, 1.0, "url" if kind == "url" else "image")
-        own, vector = self._picture(picture)
-        others = _terms(add, subtract)
-        if others:
-            vector = query.combine(
-                [picture, *others],
-                self._encode_texts,
-                lambda term: vector if term is picture else self._encode_picture(term),
-            )
+        session = self._session()
+        own, stored = session.picture(picture)
+        vector = query.combine(
+            [picture, *_terms(add, subtract)],
+            session.encode_texts,
+            lambda term: stored if term is picture else session.encode_picture(term),
+        )
         leave_out = frozenset([own] if own is not None and not include_self else [])
-        return self._rank(vector, limit=limit, inside=inside, min_score=min_score, leave_out=leave_out)
+        return session.rank(vector, limit=limit, inside=inside, min_score=min_score, leave_out=leave_out)
 
     def classify(
         self,
@@ -324,9 +318,10 @@ class Library:
         """
         labels = zeroshot.check_labels(labels)
         templates = zeroshot.check_templates(templates)
-        _, model = self._model()
-        vectors = zeroshot.label_vectors(labels, templates, self._texts())
-        found = self._embeddings_of(paths) if paths else self._embeddings_in(inside)
+        session = self._session()
+        _, model = session.model()
+        vectors = zeroshot.label_vectors(labels, templates, session.texts())
+        found = session.embeddings_of(paths) if paths else session.stored_embeddings(inside)
         for files, rows in found:
             chances = zeroshot.probabilities(rows.astype(np.float32) @ vectors.T, model)
             for path, row in zip(files, chances.tolist(), strict=True):
@@ -338,7 +333,7 @@ class Library:
         Raises:
             NoLibraryError: Nothing is indexed yet.
         """
-        catalog = self._open_catalog()
+        catalog = self._session().catalog
         known = catalog.current_model()
         stamp = catalog.projection(known[0]) if known else None
         roots = tuple(
@@ -346,7 +341,7 @@ class Library:
                 root.path,
                 catalog.count_photos(root.id),
                 catalog.count_skipped(root.id),
-                reachable(root.path),
+                not is_offline(catalog, root),
                 root.indexed,
             )
             for root in catalog.roots()
@@ -368,187 +363,23 @@ class Library:
 
     def skipped(self) -> list[SkippedFile]:
         """Files that could not be read, with the reason, by path."""
-        return self._open_catalog().skipped()
+        return self._session().catalog.skipped()
 
     # -- the parts -----------------------------------------------------------------------------
 
-    def _open_catalog(self) -> Catalog:
-        if self._catalog is None:
-            self._catalog = Catalog(self.path)
-        return self._catalog
+    def _session(self) -> Session:
+        if self._opened is None:
+            self._opened = Session(self.path, self._listeners, self._tell_of)
+        return self._opened
 
     def _made(self) -> Path:
-        """The library's folder; raises NoLibraryError when there is none."""
-        self._open_catalog()
-        return self.path
+        """The library's folder.
 
-    def _model(self) -> tuple[int, Model]:
-        known = self._open_catalog().current_model()
-        if known is None:
-            raise NoLibraryError(
-                f"nothing is indexed yet in {self.path}",
-                "index a folder of photos first: clipsearch index ~/Photos",
-            )
-        self._tell_of(known[1])
-        return known
-
-    def _vectors(self) -> Projection:
-        """The embeddings, as of now: opened again when another connection has committed since."""
-        catalog = self._open_catalog()
-        state = catalog.state()
-        if self._projection is None or self._projection[0] != state:
-            self._projection = (state, Projection(catalog, self.path, *self._model(), self._listeners))
-        return self._projection[1]
-
-    def _texts(self) -> TextEncoder:
-        _, model = self._model()
-        if self._text_encoder is None or self._text_encoder.model.fingerprint != model.fingerprint:
-            self._text_encoder = open_text_encoder(model, listeners=self._listeners)
-        return self._text_encoder
-
-    def _encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._texts().encode(texts)
-
-    def _images(self) -> ImageEncoder:
-        _, model = self._model()
-        if self._image_encoder is None or self._image_encoder.model.fingerprint != model.fingerprint:
-            encoder = open_image_encoder(model.source, listeners=self._listeners)
-            if encoder.model.fingerprint != model.fingerprint:
-                raise ModelMismatchError(
-                    f"{model.source} is no longer the model of this library: its weights have changed",
-                    "put the old weights back, or make a new library: --library DIR",
-                )
-            self._image_encoder = encoder
-        return self._image_encoder
-
-    def _encode_picture(self, term: Term) -> NDArray[np.float32]:
-        return self._picture(term)[1]
-
-    def _picture(self, term: Term) -> tuple[int | None, NDArray[np.float32]]:
-        """Content id (None when not indexed) and `(dim,)` unit embedding of a picture in a query."""
-        from clipsearch.photos.fetch import fetch_image
-        from clipsearch.reading import read_bytes
-
-        catalog, (key, model) = self._open_catalog(), self._model()
-        if term.kind == "url":
-            data = fetch_image(term.value)
-        else:
-            path = absolute(term.value)
-            try:
-                data, _, _ = read_bytes(path)
-            except FileNotFoundError:
-                # On a drive that is unplugged now, its embedding is still here.
-                content = catalog.content_at(path)
-                vector = None if content is None else catalog.vector(content, key)
-                if vector is None:
-                    raise UsageError(f"no such file: {path}", "check the spelling") from None
-                return content, _unit(vector)
-            except OSError as error:
-                raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-            except PhotoError as error:
-                raise PhotoError(f"{path}: {error.message}", error.hint) from error
-        content = catalog.content_of(hashlib.sha256(data).digest())
-        vector = None if content is None else catalog.vector(content, key)
-        if vector is not None:
-            return content, _unit(vector)
-        from clipsearch.photos.decode import decode
-
-        try:
-            pixels = decode(data, model.preprocessing).pixels
-        except PhotoError as error:
-            raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
-        return content, self._images().encode(pixels[None])[0]
-
-    def _scope(self, inside: Path | str | None) -> Scope:
-        """Photos that may answer: within the filters, and of roots that can be reached now."""
-        roots = self._open_catalog().roots()
-        offline = [root for root in roots if not reachable(root.path)]
-        for root in offline:
-            self._listeners.tell(
-                f"{root.path} cannot be reached now; its photos are left out until it is back"
-            )
-        return scope_of(Filters(None if inside is None else absolute(inside)), roots, offline)
-
-    def _rank(
-        self,
-        vector: NDArray[np.float32],
-        *,
-        limit: int,
-        inside: Path | str | None,
-        min_score: float | None,
-        leave_out: frozenset[int] = frozenset(),
-    ) -> list[Match]:
-        """The photos nearest to a unit vector, best first, equal ones by path."""
-        if limit < 1:
-            raise UsageError(f"limit {limit}", "ask for at least 1")
-        catalog, vectors = self._open_catalog(), self._vectors()
-        scope = self._scope(inside)
-        among = None if scope.everything else catalog.contents(scope)
-        floor = -np.inf if min_score is None else min_score
-        k = limit + len(leave_out)
-        while True:
-            ids, scores = vectors.search(vector, k, among)
-            scored = {
-                content: score
-                for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
-                if score >= floor and content not in leave_out
-            }
-            photos = catalog.photos(list(scored), scope)
-            # Contents whose photos are all gone are still among the vectors: look further for as many.
-            if sum(map(len, photos.values())) >= limit or len(ids) < k or scores[-1] < floor:
-                break
-            k *= 4
-        found = sorted(
-            ((scored[content], photo) for content, held in photos.items() for photo in held),
-            key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
-        )
-        return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
-
-    def _embeddings_in(self, inside: Path | str | None) -> Iterator[tuple[list[Path], NDArray[np.float16]]]:
-        """Stored embeddings in blocks: a path and a row for each photo."""
-        catalog, scope = self._open_catalog(), self._scope(inside)
-        for ids, rows in self._vectors().blocks():
-            photos = catalog.photos(ids.tolist(), scope)
-            paths, positions = [], []
-            for position, content in enumerate(ids.tolist()):
-                for photo in photos.get(content, ()):
-                    paths.append(photo.path)
-                    positions.append(position)
-            yield paths, rows[positions]
-
-    def _embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[Path], NDArray[np.float32]]]:
-        """Embeddings of named files, stored or made now; those that cannot be read are told and left out."""
-        done = 0
-        for path in _expand(paths):
-            try:
-                row = self._encode_picture(Term(str(path), 1.0, "image"))
-            except (PhotoError, UsageError) as error:
-                self._listeners.tell(f"left out: {error.message}")
-                continue
-            done += 1
-            yield [path], row[None]
-        if not done:
-            raise PhotoError("none of these files could be read", "the lines above say why")
+        Raises:
+            NoLibraryError: There is none.
+        """
+        return self._session().catalog.path.parent
 
 
 def _terms(add: Sequence[str], subtract: Sequence[str]) -> list[Term]:
     return [query.parse_term(term) for term in add] + [query.parse_term(term, sign=-1) for term in subtract]
-
-
-def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
-    """A stored vector at full precision; float16 has rounded its length by up to 1e-3."""
-    wide = vector.astype(np.float32)
-    return wide / np.linalg.norm(wide)
-
-
-def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
-    """The picture files that files and folders name."""
-    from clipsearch.photos.scan import FoundFile, scan
-
-    for path in map(absolute, paths):
-        if path.is_dir():
-            for item in scan(path):
-                if isinstance(item, FoundFile):
-                    yield path / os.fsdecode(item.path)
-        else:
-            yield path

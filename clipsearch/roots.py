@@ -42,6 +42,16 @@ def reachable(root: Path) -> bool:
         return False
 
 
+def is_bare(catalog: Catalog, root: Root) -> bool:
+    """Whether the catalog has nothing of a root, not even a skipped file."""
+    return not catalog.count_photos(root.id) and not catalog.count_skipped(root.id)
+
+
+def is_offline(catalog: Catalog, root: Root) -> bool:
+    """Whether a root that should hold photos cannot be reached."""
+    return not reachable(root.path) and not is_bare(catalog, root)
+
+
 def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[str]) -> list[Walk]:
     """The walks for an index run; folders that are new become roots.
 
@@ -51,14 +61,9 @@ def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[s
     Raises:
         UsageError: Nothing to walk, no such folder, or a file.
     """
-    if not requested:
-        walks = [Walk(root) for root in catalog.roots()]
-        if not walks:
-            raise UsageError(
-                "no folder to index: the library has none yet", "name one: clipsearch index ~/Photos"
-            )
-        return walks
     check_folders(requested, catalog.roots())
+    if not requested:
+        return [Walk(root) for root in catalog.roots()]
     walks = []
     for path in map(absolute, requested):
         holder = _holder(catalog.roots(), path)
@@ -77,11 +82,15 @@ def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[s
 
 
 def check_folders(requested: Sequence[Path | str], known: Sequence[Root]) -> None:
-    """See that every path is a folder, or a known root that is merely offline.
+    """See that there is something to walk: every path a folder, or a known root that is merely offline.
 
     Raises:
-        UsageError: No such folder, or a file.
+        UsageError: Nothing to walk, no such folder, or a file.
     """
+    if not requested and not known:
+        raise UsageError(
+            "no folder to index: the library has none yet", "name one: clipsearch index ~/Photos"
+        )
     for path in map(absolute, requested):
         if path.is_dir() or any(path == root.path for root in known):
             continue

@@ -285,11 +285,23 @@ def test_a_library_without_photos_says_so(tmp_path: Path) -> None:
         for ask in asks:
             with pytest.raises(NoLibraryError):
                 ask()
-        with pytest.raises(UsageError):
-            library.index([tmp_path / "nowhere"])
+        for roots in ([], [tmp_path / "nowhere"]):
+            with pytest.raises(UsageError):
+                library.index(roots)
         with pytest.raises(UnknownModelError):
             library.index([tmp_path], model="ViT-B-23")
     assert not (tmp_path / "none").exists(), "a mistake makes no library"
+
+
+def test_a_folder_without_pictures_becomes_no_root(own: Home) -> None:
+    bare = own.photos.with_name("bare")
+    bare.mkdir()
+    (bare / "notes.txt").touch()
+    with own.open() as library:
+        report = library.index([bare])
+        assert (report.new, report.skipped) == (0, 0)
+        assert [root.path for root in library.status().roots] == [own.photos]
+        assert library.index().offline == ()
 
 
 def test_the_library_folder_is_private_to_its_user(own: Home, tmp_path: Path) -> None:

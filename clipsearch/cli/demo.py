@@ -117,7 +117,7 @@ def _classify(library: Library) -> Section:
     predictions.sort(key=lambda prediction: -max(prediction.probabilities))
     write_prediction_table(predictions, LABELS, top=1, limit=SHOWN)
     tally.show()
-    best = {}
+    best: dict[str, tuple[Path, float]] = {}
     for prediction in predictions:
         chance = max(prediction.probabilities)
         best.setdefault(LABELS[prediction.probabilities.index(chance)], (prediction.path, chance))

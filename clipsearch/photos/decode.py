@@ -76,9 +76,9 @@ class Decoded:
 def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
     """Decode, turn upright, resize and crop as OpenCLIP's own inference transform would.
 
-    JPEGs of more than twice the size (and of 1,024 pixels) are scaled by the decoder (2 to 3 times faster, about 1 of 255 levels
-    off on average); everything else is exact. Transparency lies over white; of an animation, the first frame
-    counts; colour profiles are not applied.
+    JPEGs that are much larger than needed are scaled by the decoder (2 to 3 times faster, about 1 of 255
+    levels off on average); everything else is exact. Transparency lies over white; of an animation, the
+    first frame counts; colour profiles are not applied.
 
     Raises:
         PhotoError: Not an image, damaged, truncated, or too many pixels; the message is the reason.

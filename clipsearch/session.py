@@ -1,0 +1,233 @@
+"""A library opened for questions: its catalog, model, vectors and encoders, each opened when first needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipsearch.catalog.catalog import Catalog
+from clipsearch.catalog.scope import scope_of
+from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
+from clipsearch.errors import ModelMismatchError, NoLibraryError, PhotoError, UsageError
+from clipsearch.projection import Projection
+from clipsearch.roots import absolute, is_offline
+from clipsearch.types import Filters, Match, Term
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clipsearch.catalog.scope import Scope
+    from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.types import Listeners, Model
+
+
+class Session:
+    """What queries need, kept between them; sees what other processes commit meanwhile.
+
+    Args:
+        folder: The library's folder.
+        listeners: For notices and downloads.
+        on_model: Told which model answers.
+
+    Raises:
+        NoLibraryError: There is no library.
+    """
+
+    def __init__(self, folder: Path, listeners: Listeners, on_model: Callable[[Model], None]) -> None:
+        self._folder = folder
+        self._listeners = listeners
+        self._on_model = on_model
+        self.catalog = Catalog(folder)
+        self._projection: tuple[int, Projection] | None = None
+        self._text_encoder: TextEncoder | None = None
+        self._image_encoder: ImageEncoder | None = None
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.catalog.close()
+
+    def model(self) -> tuple[int, Model]:
+        """Id and identity of the library's model.
+
+        Raises:
+            NoLibraryError: Nothing has been embedded yet.
+        """
+        known = self.catalog.current_model()
+        if known is None:
+            raise NoLibraryError(
+                f"nothing is indexed yet in {self._folder}",
+                "index a folder of photos first: clipsearch index ~/Photos",
+            )
+        self._on_model(known[1])
+        return known
+
+    def vectors(self) -> Projection:
+        """The embeddings, as of now: opened again when another connection has committed since."""
+        catalog = self.catalog
+        state = catalog.state()
+        if self._projection is None or self._projection[0] != state:
+            self._projection = (state, Projection(catalog, self._folder, *self.model(), self._listeners))
+        return self._projection[1]
+
+    def texts(self) -> TextEncoder:
+        """The model's text encoder."""
+        _, model = self.model()
+        if self._text_encoder is None or self._text_encoder.model.fingerprint != model.fingerprint:
+            self._text_encoder = open_text_encoder(model, listeners=self._listeners)
+        return self._text_encoder
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """`(n, dim)` unit embeddings of texts."""
+        return self.texts().encode(texts)
+
+    def _images(self) -> ImageEncoder:
+        _, model = self.model()
+        if self._image_encoder is None or self._image_encoder.model.fingerprint != model.fingerprint:
+            encoder = open_image_encoder(model.source, listeners=self._listeners)
+            if encoder.model.fingerprint != model.fingerprint:
+                raise ModelMismatchError(
+                    f"{model.source} is no longer the model of this library: its weights have changed",
+                    "put the old weights back, or make a new library: --library DIR",
+                )
+            self._image_encoder = encoder
+        return self._image_encoder
+
+    def encode_picture(self, term: Term) -> NDArray[np.float32]:
+        """`(dim,)` unit embedding of a picture in a query."""
+        return self.picture(term)[1]
+
+    def picture(self, term: Term) -> tuple[int | None, NDArray[np.float32]]:
+        """Content id (None when not indexed) and `(dim,)` unit embedding of a picture in a query."""
+        from clipsearch.photos.fetch import fetch_image
+        from clipsearch.reading import read_bytes
+
+        catalog, (key, model) = self.catalog, self.model()
+        if term.kind == "url":
+            data = fetch_image(term.value)
+        else:
+            path = absolute(term.value)
+            try:
+                data, _, _ = read_bytes(path)
+            except FileNotFoundError:
+                # On a drive that is unplugged now, its embedding is still here.
+                content = catalog.content_at(path)
+                vector = None if content is None else catalog.vector(content, key)
+                if vector is None:
+                    raise UsageError(f"no such file: {path}", "check the spelling") from None
+                return content, _unit(vector)
+            except OSError as error:
+                raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+            except PhotoError as error:
+                raise PhotoError(f"{path}: {error.message}", error.hint) from error
+        content = catalog.content_of(hashlib.sha256(data).digest())
+        vector = None if content is None else catalog.vector(content, key)
+        if vector is not None:
+            return content, _unit(vector)
+        from clipsearch.photos.decode import decode
+
+        try:
+            pixels = decode(data, model.preprocessing).pixels
+        except PhotoError as error:
+            raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
+        return content, self._images().encode(pixels[None])[0]
+
+    def _scope(self, inside: Path | str | None) -> Scope:
+        """Photos that may answer: within the filters, and of roots that can be reached now."""
+        catalog = self.catalog
+        roots = catalog.roots()
+        offline = [root for root in roots if is_offline(catalog, root)]
+        for root in offline:
+            self._listeners.tell(
+                f"{root.path} cannot be reached now; its photos are left out until it is back"
+            )
+        return scope_of(Filters(None if inside is None else absolute(inside)), roots, offline)
+
+    def rank(
+        self,
+        vector: NDArray[np.float32],
+        *,
+        limit: int,
+        inside: Path | str | None,
+        min_score: float | None,
+        leave_out: frozenset[int] = frozenset(),
+    ) -> list[Match]:
+        """The photos nearest to a unit vector, best first, equal ones by path."""
+        if limit < 1:
+            raise UsageError(f"limit {limit}", "ask for at least 1")
+        catalog, vectors = self.catalog, self.vectors()
+        scope = self._scope(inside)
+        among = None if scope.everything else catalog.contents(scope)
+        floor = -np.inf if min_score is None else min_score
+        k = limit + len(leave_out)
+        while True:
+            ids, scores = vectors.search(vector, k, among)
+            scored = {
+                content: score
+                for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
+                if score >= floor and content not in leave_out
+            }
+            photos = catalog.photos(list(scored), scope)
+            # Contents whose photos are all gone are still among the vectors: look further for as many.
+            if sum(map(len, photos.values())) >= limit or len(ids) < k or scores[-1] < floor:
+                break
+            k *= 4
+        found = sorted(
+            ((scored[content], photo) for content, held in photos.items() for photo in held),
+            key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
+        )
+        return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
+
+    def stored_embeddings(
+        self, inside: Path | str | None
+    ) -> Iterator[tuple[list[Path], NDArray[np.float16]]]:
+        """Stored embeddings in blocks: a path and a row for each photo."""
+        catalog, scope = self.catalog, self._scope(inside)
+        for ids, rows in self.vectors().blocks():
+            photos = catalog.photos(ids.tolist(), scope)
+            paths, positions = [], []
+            for position, content in enumerate(ids.tolist()):
+                for photo in photos.get(content, ()):
+                    paths.append(photo.path)
+                    positions.append(position)
+            yield paths, rows[positions]
+
+    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[Path], NDArray[np.float32]]]:
+        """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
+        done = 0
+        for path in _expand(paths):
+            try:
+                row = self.encode_picture(Term(str(path), 1.0, "image"))
+            except (PhotoError, UsageError) as error:
+                if len(paths) == 1 and not path.is_dir() and path == absolute(paths[0]):
+                    raise
+                self._listeners.tell(f"left out: {error.message}")
+                continue
+            done += 1
+            yield [path], row[None]
+        if not done:
+            raise PhotoError("none of these files could be read", "the lines above say why")
+
+
+def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
+    """A stored vector at full precision; float16 has rounded its length by up to 1e-3."""
+    wide = vector.astype(np.float32)
+    return wide / np.linalg.norm(wide)
+
+
+def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
+    """The picture files that files and folders name."""
+    from clipsearch.photos.scan import FoundFile, scan
+
+    for path in map(absolute, paths):
+        if path.is_dir():
+            for item in scan(path):
+                if isinstance(item, FoundFile):
+                    yield path / os.fsdecode(item.path)
+        else:
+            yield path
