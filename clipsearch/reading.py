@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from clipsearch.catalog.catalog import Catalog, Refusal
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decode import Decoded, decode
+from clipsearch.photos.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.diff import PendingFile
     from clipsearch.types import Preprocessing
-
-# A picture is read whole, once, for its hash and its pixels. Larger files are no photos.
-MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +103,6 @@ class Reader:
             # No size, no time: what could not even be opened is tried again by every run.
             return Refusal(file.root, file.path, 0, 0, (error.strerror or str(error)).lower())
         return ReadFile(file, size, mtime_ns, digest, decoded)
-
-
-def read_bytes(path: Path | bytes) -> tuple[bytes, int, int]:
-    """Bytes, size and modification time (ns) of a regular file.
-
-    Raises:
-        PhotoError: It is empty, too large, or no regular file; devices and pipes are never waited for.
-        OSError: It cannot be read.
-    """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as stream:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise PhotoError("not a regular file")
-        if not facts.st_size:
-            raise PhotoError("empty file")
-        if facts.st_size > MAX_BYTES:
-            raise PhotoError(f"file of {facts.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
-        return stream.read(), facts.st_size, facts.st_mtime_ns
 
 
 def usable_cores() -> int:

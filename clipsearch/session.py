@@ -12,6 +12,7 @@ from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.scope import scope_of
 from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
 from clipsearch.errors import ModelMismatchError, NoLibraryError, PhotoError, UsageError
+from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
 from clipsearch.types import Filters, Match, Term
@@ -104,11 +105,10 @@ class Session:
 
     def picture(self, term: Term) -> tuple[int | None, NDArray[np.float32]]:
         """Content id (None when not indexed) and `(dim,)` unit embedding of a picture in a query."""
-        from clipsearch.photos.fetch import fetch_image
-        from clipsearch.reading import read_bytes
-
         catalog, (key, model) = self.catalog, self.model()
         if term.kind == "url":
+            from clipsearch.photos.fetch import fetch_image
+
             data = fetch_image(term.value)
         else:
             path = absolute(term.value)

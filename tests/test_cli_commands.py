@@ -407,3 +407,22 @@ def test_relocate_and_forget_say_how_many_photos(
     assert out.startswith(f"{total} photos of {moved} left the library.")
     assert (moved / "coloured" / "7.jpg").is_file()
     assert answer_json(capsysbinary, "status", "--json")["photos"] == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["search", "dog"], ["similar", "{photo}"], ["classify", "--labels", "cat,dog"]]
+)
+def test_questions_are_answered_without_torch(indexed: Indexed, command: list[str]) -> None:
+    photo = str(indexed.photos / "coloured" / "7.jpg")
+    program = (
+        "import sys; from clipsearch.cli import main; code = main(sys.argv[1:]);"
+        "print({'torch', 'open_clip', 'transformers', 'PIL'} & set(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(word.format(photo=photo) for word in command)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert str(indexed.photos) in done.stdout
+    assert done.stderr.splitlines()[-1] == "set()"

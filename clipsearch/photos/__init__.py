@@ -1,1 +1,1 @@
-"""Photos on disk: finding them (`scan`), turning bytes into pixels (`decode`), reading EXIF (`metadata`)."""
+"""Photos: finding them (`scan`), bytes (`files`, `fetch`), pixels (`decode`), EXIF (`metadata`)."""
