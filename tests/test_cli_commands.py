@@ -416,7 +416,8 @@ def test_questions_are_answered_without_torch(indexed: Indexed, command: list[st
     photo = str(indexed.photos / "coloured" / "7.jpg")
     program = (
         "import sys; from clipsearch.cli import main; code = main(sys.argv[1:]);"
-        "print({'torch', 'open_clip', 'transformers', 'PIL'} & set(sys.modules), file=sys.stderr); sys.exit(code)"
+        "print({'torch', 'open_clip', 'transformers', 'PIL'} & set(sys.modules), file=sys.stderr);"
+        "sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *(word.format(photo=photo) for word in command)],
