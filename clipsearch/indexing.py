@@ -131,6 +131,7 @@ class Indexer:
         if self._model is None:
             self._load()
         key, model = self._known_model
+        self._show("embed", force=True)
         reader = Reader(self._catalog.path.parent, key, model.preprocessing)
         try:
             for item in reader.read(

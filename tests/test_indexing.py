@@ -350,7 +350,7 @@ def test_progress_counts_up_to_the_total(bench: Bench, monkeypatch: pytest.Monke
         "finish",
     ]
     embed = [moment for moment in seen if moment.phase == "embed"]
-    assert [moment.done for moment in embed] == list(range(1, 11))
+    assert [moment.done for moment in embed] == list(range(11))
     assert {moment.total for moment in embed} == {10}
 
 
