@@ -53,8 +53,8 @@ def demo(
     with Reporter() as reporter, open_library(home / "library", reporter) as library:
         _paint(gallery, reporter)
         report = library.index([gallery], model="builtin")
-    _say(f"Painted {PICTURES} pictures, and indexed them in {report.seconds:.0f} s with the built-in model.")
-    with open_library(home / "library") as library:
+        reporter.rest()
+        _say(f"Painted {PICTURES} pictures, and indexed them in {report.seconds:.0f} s.")
         sections = [_search(library), _similar(library), _classify(library)]
     from clipsearch.contact_sheet import contact_sheet
 
@@ -81,7 +81,7 @@ def _paint(gallery: Path, reporter: Reporter) -> None:
     from clipsearch.builtin.scenes import gallery as paint
 
     gallery.mkdir()
-    for number, scene in enumerate(paint(PICTURES, seed=2026), 1):
+    for number, scene in enumerate(paint(PICTURES, seed=2026, kind="landscape"), 1):
         # The name says nothing of what is in the picture: the search must see it.
         scene.image.save(gallery / f"{number:03}.jpg", quality=92)
         reporter.work("painting", "pictures", number, PICTURES)
@@ -129,7 +129,7 @@ def _farewell(home: Path) -> None:
     _say("Now with your own photos")
     library = shlex.quote(str(home / "library"))
     for command in (
-        f'clipsearch search "three red circles" --library {library}',
+        f'clipsearch search "a hot-air balloon" --library {library}',
         "clipsearch index ~/Photos",
         'clipsearch search "brown dog on beach"',
     ):

@@ -61,6 +61,10 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.rest()
+
+    def rest(self) -> None:
+        """Take the live display down, until there is more to show."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "builtin",
             "builtin",
-            "small, ships with clipsearch, needs no download",
+            "ships with clipsearch, no download: common objects, animals, food, clothes, simple scenes",
             "English",
             "MIT",
         ),
