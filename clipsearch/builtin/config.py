@@ -8,13 +8,13 @@ from clipsearch.builtin.augment import MEAN, STD
 from clipsearch.builtin.tokenizer import CONTEXT_LENGTH
 
 
-def open_clip_config(vocabulary: int, resize_mode: str = "squash") -> dict[str, Any]:
-    """Return the contents of `open_clip_config.json`."""
+def open_clip_config(vocabulary: int, side: int, resize_mode: str = "squash") -> dict[str, Any]:
+    """Return the contents of `open_clip_config.json` for pictures of `side` pixels."""
     return {
         "model_cfg": {
             "embed_dim": 256,
             "vision_cfg": {
-                "image_size": 64,
+                "image_size": side,
                 "timm_model_name": "resnet10t",
                 "timm_model_pretrained": False,
                 "timm_pool": "",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipsearch.builtin import MODEL_DIR
-from clipsearch.builtin.dataset import SIDE, load_photos
+from clipsearch.builtin.dataset import load_photos
 from clipsearch.builtin.everyday import QUERIES, Photo, is_right, read_photos
 from clipsearch.builtin.metrics import Floats, class_vectors, recall_at_1, zero_shot
 from clipsearch.builtin.scenes import gallery
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_SEED = 500_000
 """Seeds of the rendered pictures measured here; training uses a million and more."""
 EVERYDAY_SHARE = 0.75
-"""The issue asks for "most" everyday queries; three in four is what is held to here."""
+"""Share of the everyday queries that must find a right photo: "most", held to three in four."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Encoder:
         ])  # fmt: skip
 
     def batch(self, tensor: torch.Tensor) -> Floats:
-        """Embed a normalised float32 batch (n, 3, SIDE, SIDE)."""
+        """Embed a normalised float32 batch (n, 3, side, side)."""
         with self._torch.inference_mode():
             return self._numpy(self._model.encode_image(tensor, normalize=True))
 
@@ -101,7 +101,8 @@ class Encoder:
         """Return photos embedded per second from decoded uint8 pixels, in batches of 64."""
         from clipsearch.builtin.augment import normalise
 
-        pixels = self._torch.randint(0, 255, (64, 3, SIDE, SIDE), dtype=self._torch.uint8)
+        size = (64, 3, *self._model.visual.image_size)
+        pixels = self._torch.randint(0, 255, size, dtype=self._torch.uint8)
         self.batch(normalise(pixels))
         start, done = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:

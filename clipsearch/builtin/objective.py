@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def label_aware_info_nce(
-    logits: Tensor, truth: Tensor, more_logits: Tensor | None = None, more_truth: Tensor | None = None
+    logits: Tensor,
+    truth: Tensor,
+    more_logits: Tensor | None = None,
+    more_truth: Tensor | None = None,
+    *,
+    rarity: float = 0.5,
 ) -> Tensor:
     """Return the mean of image-to-text and text-to-image InfoNCE with several true pairs.
 
@@ -22,16 +27,16 @@ def label_aware_info_nce(
     column) alone: other true captions are no negatives, and unknown ones take no part.
     With exactly one true pair per row and column this is CLIP's loss (Radford et al.,
     2021); the treatment of several follows SupCon's outer sum (Khosla et al., 2020),
-    with a pair's share falling with the root of how many pictures its caption is true of,
-    so that "a tabby cat" counts for more than "an animal".
+    with a pair's share falling with a power (`rarity`) of how many pictures its caption is
+    true of, so that "a tabby cat" counts for more than "an animal".
 
     `more_logits` and `more_truth` (images, further texts) are alternatives and true pairs
     for the images only: remembered texts, which no gradient reaches.
     """
-    from_texts = _one_way(logits.T, truth.T)
+    from_texts = _one_way(logits.T, truth.T, rarity)
     if more_logits is not None and more_truth is not None:
         logits, truth = torch.cat((logits, more_logits), 1), torch.cat((truth, more_truth), 1)
-    return (_one_way(logits, truth) + from_texts) / 2
+    return (_one_way(logits, truth, rarity) + from_texts) / 2
 
 
 class ConceptMemory:
@@ -58,12 +63,12 @@ class ConceptMemory:
         self.rows[index] = F.normalize(self.rows[index] + new, dim=-1)
 
 
-def _one_way(logits: Tensor, truth: Tensor) -> Tensor:
+def _one_way(logits: Tensor, truth: Tensor, rarity: float) -> Tensor:
     right = truth == 1
     wrong = logits.masked_fill(truth != 0, -torch.inf).logsumexp(1, keepdim=True)
     # log(1 + exp(wrong - logit)) is the cross-entropy of one true pair against all false ones.
     losses = F.softplus(wrong - logits)
-    shares = right * right.sum(0, keepdim=True).clamp(min=1).rsqrt()
+    shares = right * right.sum(0, keepdim=True).clamp(min=1).float().pow(-rarity)
     shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6)
     rows = right.any(1)
     return (losses * shares).sum(1)[rows].mean()

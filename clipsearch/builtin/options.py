@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that decides how a run goes; the defaults made the shipped model."""
+    """Everything that decides how a run goes; the model card has the shipped model's settings."""
 
     data: Path
     out: Path
     cache: Path
     steps: int
+    until: int
     batch: int
     extra: int
     lr: float
@@ -29,6 +30,7 @@ class Options:
     sides: tuple[tuple[int, float], ...]
     classifier: float
     memory_from: int
+    rarity: float
     renders: int
     ema: float
     seed: int
@@ -51,6 +53,7 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and model")
     parser.add_argument("--cache", type=Path, help="folder for decoded pixels (default: OUT/cache)")
     parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--until", type=int, help="stop after this step (default: the last), for --resume")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--extra", type=int, default=16, help="captions per step beside the batch's own")
     parser.add_argument("--lr", type=float, default=2.5e-3)
@@ -66,6 +69,7 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--memory-from", type=int, default=0, help="first step that also uses remembered concepts"
     )
+    parser.add_argument("--rarity", type=float, default=0.5, help="how much rare words outweigh wide ones")
     parser.add_argument("--renders", type=int, default=30_000, help="rendered pictures to train on")
     parser.add_argument("--ema", type=float, default=0.996, help="decay of the averaged weights")
     parser.add_argument("--seed", type=int, default=0)
@@ -85,6 +89,7 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
     given = vars(parser.parse_args(arguments))
     given["cache"] = given["cache"] or given["out"] / "cache"
+    given["until"] = given["until"] or given["steps"]
     if given["device"] == "auto":
         given["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     if given["precision"] == "auto":

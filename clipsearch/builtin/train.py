@@ -72,7 +72,7 @@ class Run:
             draws,
         )
         self.tokenizer: Tokenizer = train_tokenizer(caption_corpus())
-        self.config = open_clip_config(self.tokenizer.get_vocab_size())
+        self.config = open_clip_config(self.tokenizer.get_vocab_size(), options.sides[-1][0])
         self.model: CLIP = open_clip.CLIP(**self.config["model_cfg"]).to(options.device)
         self.model.visual.to(memory_format=torch.channels_last)
         self.classifier = nn.Linear(self.model.visual.trunk.num_features, self.sampler.classes)
@@ -145,14 +145,17 @@ class Run:
         done = (self.step - options.warmup) / max(1, options.steps - options.warmup)
         return options.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
+    def side(self) -> int:
+        """Return the side in pixels that this step trains at."""
+        done = min(self.step, self.options.steps - 1) / self.options.steps
+        return next(side for side, share in self.options.sides if done < share)
+
     def train_step(self) -> tuple[float, float]:
         """Train on one batch; return the contrastive and the classifier's loss."""
         options = self.options
         batch = self.sampler.draw()
-        done = self.step / options.steps
-        side = next(side for side, share in options.sides if done < share)
         images = augment(
-            batch.pixels.to(options.device), batch.is_photo, side, self.random, Strength()
+            batch.pixels.to(options.device), batch.is_photo, self.side(), self.random, Strength()
         ).contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
@@ -164,13 +167,12 @@ class Run:
         logits = self.model.logit_scale.exp() * pictures.float() @ words.float().T
         truth, named = batch.truth.to(options.device), batch.concepts.to(options.device)
         if self.step < options.memory_from:
-            contrastive = label_aware_info_nce(logits, truth)
+            contrastive = label_aware_info_nce(logits, truth, rarity=options.rarity)
         else:
             others = self.memory.others(named)
             remembered = self.model.logit_scale.exp() * pictures.float() @ self.memory.rows[others].T
-            contrastive = label_aware_info_nce(
-                logits, truth, remembered, batch.concept_truth.to(options.device)[:, others]
-            )
+            known_truth = batch.concept_truth.to(options.device)[:, others]
+            contrastive = label_aware_info_nce(logits, truth, remembered, known_truth, rarity=options.rarity)
             self.memory.remember(named, words)
         classes = batch.classes[known].to(options.device)
         classified = F.cross_entropy(guesses.float(), classes, label_smoothing=0.1)
@@ -219,11 +221,13 @@ class Run:
 
     @torch.no_grad()
     def embed_pixels(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Floats:
-        """Embed uint8 (n, SIDE, SIDE, 3) with the averaged weights."""
+        """Embed uint8 (n, SIDE, SIDE, 3) with the averaged weights, at the side now trained."""
         rows = []
         for start in range(0, len(pixels), 250):
             part = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 250]))
             images = normalise(part.to(self.options.device).permute(0, 3, 1, 2))
+            if self.side() != SIDE:
+                images = F.interpolate(images, size=(self.side(),) * 2, mode="bicubic", antialias=True)
             rows.append(encode_images(self.average, images)[0].float().cpu().numpy())
         return np.concatenate(rows)
 
@@ -259,10 +263,10 @@ def train(options: Options, rank: int = 0) -> None:
             curve.write_text(CURVE_HEADER, encoding="utf-8")
     mark, first = time.monotonic(), run.step
     sums = np.zeros(2)
-    while run.step < options.steps:
+    while run.step < options.until:
         run.model.train()
         sums += run.train_step()
-        validating = run.step % options.validate_every == 0 or run.step == options.steps
+        validating = run.step % options.validate_every == 0 or run.step == options.until
         if rank == 0 and (run.step % options.log_every == 0 or validating):
             now = time.monotonic()
             run.seconds += now - mark
@@ -271,11 +275,11 @@ def train(options: Options, rank: int = 0) -> None:
             scores = run.validate() if validating else "\t\t\t"
             with curve.open("a", encoding="utf-8") as out:
                 out.write(f"{line}\t{scores}\n")
-            left = (options.steps - run.step) * passed / since
+            left = (options.until - run.step) * passed / since
             print(f"{line}\t{scores}\t{left / 60:.0f} min left", flush=True)  # noqa: T201 - progress
             sums[:] = 0
             mark, first = time.monotonic(), run.step
-        if run.step % options.save_every == 0 or run.step == options.steps:
+        if run.step % options.save_every == 0 or run.step == options.until:
             run.save()
     if rank == 0:
         export.write_model(options.out / "model", run.average, run.tokenizer, run.config)
