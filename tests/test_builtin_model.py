@@ -1,0 +1,84 @@
+"""The built-in model through the whole tool: words find the pictures they describe, offline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clipsearch import Library
+from clipsearch.builtin.scenes import Scene, gallery
+from clipsearch.types import Listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIRST_SEED = 900_000  # training begins at 1,000,000
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return gallery(COUNT, FIRST_SEED, kind="landscape")
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory, scenes: list[Scene]) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
+    for number, scene in enumerate(scenes):
+        scene.image.save(folder / f"{number}.jpg", quality=92)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory, painted: Path, told: list[str]) -> Iterator[Library]:
+    """Made without naming a model, where the hub cannot be reached."""
+    home = tmp_path_factory.mktemp("builtin")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens on the discard port
+        patch.setenv("HF_HOME", str(home / "hub"))
+        patch.setenv("CLIPSEARCH_CACHE", str(home / "cache"))
+        with Library.open(home / "library", listeners=Listeners(notice=told.append)) as library:
+            library.index([painted])
+            yield library
+
+
+def test_without_the_default_model_a_new_library_gets_the_built_in_and_says_so(
+    library: Library, told: list[str]
+) -> None:
+    model = library.status().model
+    assert model is not None
+    assert model.source.name == "builtin"
+    assert "ViT-B-32-256" in told[0]
+    assert "built-in model instead" in told[0]
+    assert "--model default" in told[-1], "and how to get a full one"
+
+
+def test_a_picture_is_found_by_its_description(library: Library, scenes: list[Scene]) -> None:
+    found = 0
+    for number, scene in enumerate(scenes):
+        names = [match.path.name for match in library.search(scene.caption, limit=3)]
+        found += f"{number}.jpg" in names
+    assert found >= 0.8 * COUNT, f"{found} of {COUNT} among the first three"
+
+
+def test_subtracting_what_a_picture_shows_moves_it_back(library: Library) -> None:
+    first = [match.path for match in library.search("sunset over the sea", limit=3)]
+    without = [match.path for match in library.search("sea", subtract=["sunset"], limit=3)]
+    assert not set(first) & set(without)
+
+
+def test_similar_pictures_are_of_the_same_kind(library: Library, painted: Path, scenes: list[Scene]) -> None:
+    shared = other = 0.0
+    for number, scene in enumerate(scenes):
+        ranked = library.similar(painted / f"{number}.jpg", limit=COUNT)
+        facts = [scenes[int(match.path.stem)].facts & scene.facts for match in ranked]
+        shared += sum(map(len, facts[:5])) / 5
+        other += sum(map(len, facts[-5:])) / 5
+    assert shared > 1.5 * other
