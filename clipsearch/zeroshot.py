@@ -27,11 +27,12 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     trimmed = tuple(label.strip() for label in labels)
     if not trimmed or not all(trimmed):
-        raise UsageError("empty label" if trimmed else "no labels", "name at least one: --labels cat,dog")
+        what = "empty label" if trimmed else "no labels"
+        raise UsageError(what, "give some: --labels cat,dog or --labels-file FILE")
     seen: set[str] = set()
     for label in trimmed:
         if label in seen:
-            raise UsageError(f"label given twice: {label}", "name each label once")
+            raise UsageError(f"label given twice: {label!r}", "name each label once")
         seen.add(label)
     return trimmed
 

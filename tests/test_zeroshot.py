@@ -57,7 +57,7 @@ def test_labels_may_hold_braces_and_percent_signs() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [([], "no labels"), (["cat", " "], "empty label"), (["cat", "dog", " cat "], "given twice: cat")],
+    [([], "no labels"), (["cat", " "], "empty label"), (["cat", "dog", " cat "], "given twice: 'cat'")],
 )
 def test_bad_labels_are_named(labels: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says):

@@ -23,15 +23,9 @@ def parse_labels(typed: Sequence[str] = (), file: Path | None = None) -> list[st
     found = [label for words in typed for label in words.split(",")]
     if file is not None:
         found += _read(file).splitlines()
-    labels = [label.strip() for label in found if label.strip()]
-    if not labels:
-        raise UsageError("there are no labels", "give some: --labels cat,dog or --labels-file FILE")
-    seen: set[str] = set()
-    for label in labels:
-        if label in seen:
-            raise UsageError(f"the label {label!r} is given twice", "name each label once")
-        seen.add(label)
-    return labels
+    from clipsearch.zeroshot import check_labels
+
+    return list(check_labels([label for label in found if label.strip()]))
 
 
 def _read(file: Path) -> str:
