@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,6 @@ from clipsearch.types import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
@@ -122,7 +121,7 @@ class Catalog:
                     schema.migrate(self.connection)
                 elif schema.version_of(self.connection) < schema.VERSION:
                     self.connection.close()
-                    with connect_and_close(self.path) as writer:
+                    with closing(connect(self.path, write=True)) as writer:
                         schema.migrate(writer)
                     self.connection = connect(self.path, write=False)
             except BaseException:
@@ -481,16 +480,6 @@ class Catalog:
         facts["offline"] = tuple(Path(path) for path in facts["offline"])
         facts["unreadable"] = tuple(Path(path) for path in facts["unreadable"])
         return IndexReport(**facts)
-
-
-@contextmanager
-def connect_and_close(path: Path) -> Iterator[sqlite3.Connection]:
-    """A writing connection for one job."""
-    connection = connect(path, write=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def join(root: bytes, path: bytes) -> Path:
