@@ -15,10 +15,10 @@ def open_clip_config(vocabulary: int, side: int, resize_mode: str = "squash") ->
             "embed_dim": 256,
             "vision_cfg": {
                 "image_size": side,
-                "timm_model_name": "resnet10t",
+                "timm_model_name": "fasternet_t0",
                 "timm_model_pretrained": False,
-                "timm_pool": "",
-                "timm_proj": "linear",
+                "timm_pool": "avg",
+                "timm_proj": "",
             },
             "text_cfg": {
                 "context_length": CONTEXT_LENGTH,

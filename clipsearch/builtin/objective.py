@@ -39,6 +39,19 @@ def label_aware_info_nce(
     return (_one_way(logits, truth, rarity) + from_texts) / 2
 
 
+def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return SigLIP's pairwise loss (Zhai et al., 2023), summed over texts, averaged over images.
+
+    `logits` is float (images, texts) with the learned bias added; `truth` is int8: 1 true,
+    0 false, -1 left out. It judges every pair alone, so a score means the same for every
+    picture: what InfoNCE, which only compares the texts of one picture, does not teach,
+    and what ranking pictures for one text needs.
+    """
+    signs = truth.float() * 2 - 1
+    losses = F.softplus(-signs * logits).masked_fill(truth < 0, 0)
+    return losses.sum(1).mean()
+
+
 class ConceptMemory:
     """The latest embedding of every concept's words, as further alternatives for images.
 
@@ -76,8 +89,9 @@ def _one_way(logits: Tensor, truth: Tensor, rarity: float) -> Tensor:
 
 def encode_images(model: CLIP, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return unit embeddings (n, dim) and the trunk's pooled features (n, width)."""
-    features = model.visual.trunk(images)
-    return F.normalize(model.visual.head(features), dim=-1), features
+    trunk = model.visual.trunk
+    features = trunk.forward_head(trunk.forward_features(images), pre_logits=True)
+    return F.normalize(trunk.get_classifier()(features), dim=-1), features
 
 
 def encode_texts(model: CLIP, ids: Tensor) -> Tensor:

@@ -25,11 +25,12 @@ class Options:
     batch: int
     extra: int
     lr: float
+    muon_lr: float
     decay: float
     warmup: int
     sides: tuple[tuple[int, float], ...]
+    sigmoid: float
     classifier: float
-    memory_from: int
     rarity: float
     renders: int
     ema: float
@@ -56,20 +57,19 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--until", type=int, help="stop after this step (default: the last), for --resume")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--extra", type=int, default=16, help="captions per step beside the batch's own")
-    parser.add_argument("--lr", type=float, default=2.5e-3)
+    parser.add_argument("--lr", type=float, default=2.5e-3, help="AdamW's full rate")
+    parser.add_argument("--muon-lr", type=float, default=0.04, help="Muon's full rate")
     parser.add_argument("--decay", type=float, default=0.05, help="weight decay of matrices")
     parser.add_argument("--warmup", type=int, default=100, help="steps")
     parser.add_argument(
         "--sides",
         type=_sides,
-        default="40:0.72,48:0.92,64:1",
+        default="48:0.7,64:1",
         help="side in pixels up to which share of the steps: small pictures first are several times faster",
     )
-    parser.add_argument("--classifier", type=float, default=1.0, help="weight of the auxiliary classifier")
-    parser.add_argument(
-        "--memory-from", type=int, default=0, help="first step that also uses remembered concepts"
-    )
-    parser.add_argument("--rarity", type=float, default=0.5, help="how much rare words outweigh wide ones")
+    parser.add_argument("--sigmoid", type=float, default=0.2, help="weight of the sigmoid loss")
+    parser.add_argument("--classifier", type=float, default=0.5, help="weight of the auxiliary classifier")
+    parser.add_argument("--rarity", type=float, default=1.0, help="how much rare words outweigh wide ones")
     parser.add_argument("--renders", type=int, default=30_000, help="rendered pictures to train on")
     parser.add_argument("--ema", type=float, default=0.996, help="decay of the averaged weights")
     parser.add_argument("--seed", type=int, default=0)

@@ -27,7 +27,14 @@ from clipsearch.builtin.classes import DATASETS
 from clipsearch.builtin.config import open_clip_config
 from clipsearch.builtin.dataset import SIDE, data_list, load_photos, load_renders
 from clipsearch.builtin.metrics import class_vectors, recall_at_1, zero_shot
-from clipsearch.builtin.objective import ConceptMemory, encode_images, encode_texts, label_aware_info_nce
+from clipsearch.builtin.muon import Muon
+from clipsearch.builtin.objective import (
+    ConceptMemory,
+    encode_images,
+    encode_texts,
+    label_aware_info_nce,
+    sigmoid_loss,
+)
 from clipsearch.builtin.options import Options, options_from
 from clipsearch.builtin.scenes import gallery
 from clipsearch.builtin.tokenizer import caption_corpus, train_tokenizer
@@ -43,8 +50,23 @@ if TYPE_CHECKING:
     from clipsearch.builtin.metrics import Floats
 
 CURVE_HEADER = (
-    "step\tseconds\tloss\tcontrastive\tclassifier\tlr\timages_per_s\ttop1\ttop5\tp_at_10\trender_recall_1\n"
+    "step\tseconds\tcontrastive\tsigmoid\tclassifier\tpace\timages_per_s"
+    "\ttop1\ttop5\tp_at_10\trender_recall_1\n"
 )
+
+
+INSIDE = ("visual.trunk.stages.", "visual.trunk.conv_head.", "transformer.")
+LEAST_INPUTS = 64
+"""Muon is for layers that mix many channels: stems and depthwise convolutions stay with AdamW."""
+
+
+class Helpers(nn.Module):
+    """What only training needs: a classifier on the trunk, and the bias of the sigmoid loss."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(width, classes)
+        self.bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP's: most pairs are false
 
 
 class Run:
@@ -75,10 +97,11 @@ class Run:
         self.config = open_clip_config(self.tokenizer.get_vocab_size(), options.sides[-1][0])
         self.model: CLIP = open_clip.CLIP(**self.config["model_cfg"]).to(options.device)
         self.model.visual.to(memory_format=torch.channels_last)
-        self.classifier = nn.Linear(self.model.visual.trunk.num_features, self.sampler.classes)
-        self.classifier.to(options.device)
+        self.helpers = Helpers(self.model.visual.trunk.get_classifier().in_features, self.sampler.classes).to(
+            options.device
+        )
         self.average: CLIP = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.classifier, options.decay), fused=True)
+        self.optimizers = _optimizers(self.model, self.helpers, options)
         self.memory = ConceptMemory(len(concepts()), self.config["model_cfg"]["embed_dim"], options.device)
         self.random = torch.Generator().manual_seed(draws)
         self.step = 0
@@ -106,8 +129,8 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "classifier": self.classifier.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "helpers": self.helpers.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "draws": draws,
             "step": self.step,
             "seconds": self.seconds,
@@ -123,8 +146,9 @@ class Run:
         )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.classifier.load_state_dict(state["classifier"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.helpers.load_state_dict(state["helpers"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         sampled, drawn, self.memory.rows = state["draws"][self.rank]
         self.sampler.restore(sampled)
         self.random.set_state(drawn.cpu())
@@ -137,62 +161,65 @@ class Run:
                 self._encoded[text] = self.tokenizer.encode(text).ids
         return torch.tensor([self._encoded[text] for text in texts], device=self.options.device)
 
-    def learning_rate(self) -> float:
-        """Return this step's rate: linear warm-up, then a cosine down to a hundredth."""
+    def pace(self) -> float:
+        """Return this step's share of the full rates: linear warm-up, then a cosine to a hundredth."""
         options = self.options
         if self.step < options.warmup:
-            return options.lr * (self.step + 1) / options.warmup
+            return (self.step + 1) / options.warmup
         done = (self.step - options.warmup) / max(1, options.steps - options.warmup)
-        return options.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 
     def side(self) -> int:
         """Return the side in pixels that this step trains at."""
         done = min(self.step, self.options.steps - 1) / self.options.steps
         return next(side for side, share in self.options.sides if done < share)
 
-    def train_step(self) -> tuple[float, float]:
-        """Train on one batch; return the contrastive and the classifier's loss."""
+    def train_step(self) -> tuple[float, float, float]:
+        """Train on one batch; return the contrastive, the sigmoid and the classifier's loss."""
         options = self.options
         batch = self.sampler.draw()
         images = augment(
             batch.pixels.to(options.device), batch.is_photo, self.side(), self.random, Strength()
         ).contiguous(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * self.pace()
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
             pictures, features = encode_images(self.model, images)
             words = encode_texts(self.model, self.tokens(batch.texts))
             known = batch.classes >= 0
-            guesses = self.classifier(features[known.to(options.device)])
+            guesses = self.helpers.classifier(features[known.to(options.device)])
         logits = self.model.logit_scale.exp() * pictures.float() @ words.float().T
         truth, named = batch.truth.to(options.device), batch.concepts.to(options.device)
-        if self.step < options.memory_from:
-            contrastive = label_aware_info_nce(logits, truth, rarity=options.rarity)
-        else:
-            others = self.memory.others(named)
-            remembered = self.model.logit_scale.exp() * pictures.float() @ self.memory.rows[others].T
-            known_truth = batch.concept_truth.to(options.device)[:, others]
-            contrastive = label_aware_info_nce(logits, truth, remembered, known_truth, rarity=options.rarity)
-            self.memory.remember(named, words)
+        others = self.memory.others(named)
+        remembered = self.model.logit_scale.exp() * pictures.float() @ self.memory.rows[others].T
+        known_truth = batch.concept_truth.to(options.device)[:, others]
+        contrastive = label_aware_info_nce(logits, truth, remembered, known_truth, rarity=options.rarity)
+        pairs, pairs_truth = torch.cat((logits, remembered), 1), torch.cat((truth, known_truth), 1)
+        judged = sigmoid_loss(pairs + self.helpers.bias, pairs_truth)
+        self.memory.remember(named, words)
         classes = batch.classes[known].to(options.device)
         classified = F.cross_entropy(guesses.float(), classes, label_smoothing=0.1)
-        self.optimizer.zero_grad(set_to_none=True)
-        (contrastive + options.classifier * classified).backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss = contrastive + options.sigmoid * judged + options.classifier * classified
+        loss.backward()  # type: ignore[no-untyped-call]
         self._share_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, math.log(100))
         self.step += 1
         self._update_average()
-        return float(contrastive.detach()), float(classified.detach())
+        return float(contrastive.detach()), float(judged.detach()), float(classified.detach())
 
     def _share_gradients(self) -> None:
         if self.options.workers == 1:
             return
         gradients = [
             parameter.grad
-            for parameter in (*self.model.parameters(), *self.classifier.parameters())
+            for parameter in (*self.model.parameters(), *self.helpers.parameters())
             if parameter.grad is not None
         ]
         together = torch.cat([gradient.reshape(-1) for gradient in gradients])
@@ -243,11 +270,25 @@ class Run:
         return f"{score.top1:.4f}\t{score.top5:.4f}\t{score.precision_at_10:.4f}\t{recall:.3f}"
 
 
-def _groups(model: nn.Module, classifier: nn.Module, decay: float) -> list[dict[str, Any]]:
-    named = [*model.named_parameters(), *classifier.named_parameters()]
-    matrices = [p for name, p in named if p.ndim > 1 and "embedding" not in name]
-    others = [p for name, p in named if p.ndim <= 1 or "embedding" in name]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _optimizers(model: nn.Module, helpers: nn.Module, options: Options) -> list[torch.optim.Optimizer]:
+    """Muon for the layers inside both towers, AdamW for their ends, and what is no matrix."""
+    inside, ends, others = [], [], []
+    for name, parameter in (*model.named_parameters(), *helpers.named_parameters()):
+        if parameter.ndim <= 1 or "embedding" in name:
+            others.append(parameter)
+        elif name.startswith(INSIDE) and parameter[0].numel() >= LEAST_INPUTS:
+            inside.append(parameter)
+        else:
+            ends.append(parameter)
+    adam = torch.optim.AdamW(
+        [
+            {"params": ends, "weight_decay": options.decay, "full_lr": options.lr},
+            {"params": others, "weight_decay": 0.0, "full_lr": options.lr},
+        ],
+        fused=True,
+    )
+    muon = Muon([{"params": inside, "full_lr": options.muon_lr}], options.muon_lr, options.decay)
+    return [adam, muon]
 
 
 def train(options: Options, rank: int = 0) -> None:
@@ -262,7 +303,7 @@ def train(options: Options, rank: int = 0) -> None:
         if not (options.resume and curve.exists()):
             curve.write_text(CURVE_HEADER, encoding="utf-8")
     mark, first = time.monotonic(), run.step
-    sums = np.zeros(2)
+    sums = np.zeros(3)
     while run.step < options.until:
         run.model.train()
         sums += run.train_step()
@@ -286,12 +327,8 @@ def train(options: Options, rank: int = 0) -> None:
 
 
 def _log_line(run: Run, losses: np.ndarray[Any, np.dtype[np.float64]], speed: float) -> str:
-    contrastive, classified = losses
-    total = contrastive + run.options.classifier * classified
-    return (
-        f"{run.step}\t{run.seconds:.0f}\t{total:.4f}\t{contrastive:.4f}\t{classified:.4f}"
-        f"\t{run.learning_rate():.2e}\t{speed:.0f}"
-    )
+    told = "\t".join(f"{loss:.4f}" for loss in losses)
+    return f"{run.step}\t{run.seconds:.0f}\t{told}\t{run.pace():.4f}\t{speed:.0f}"
 
 
 def _worker(rank: int, options: Options, meeting: str) -> None:
