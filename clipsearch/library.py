@@ -324,8 +324,8 @@ class Library:
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(inside)
         for files, rows in found:
             chances = zeroshot.probabilities(rows.astype(np.float32) @ vectors.T, model)
-            for path, row in zip(files, chances.tolist(), strict=True):
-                yield Prediction(path, tuple(row))
+            best = chances.argmax(axis=1).tolist()
+            yield from map(Prediction, files, map(tuple, chances.tolist()), best)
 
     def status(self) -> LibraryStatus:
         """What the library holds.

@@ -189,13 +189,14 @@ class Session:
         """Stored embeddings in blocks: a path and a row for each photo."""
         catalog, scope = self.catalog, self._scope(inside)
         for ids, rows in self.vectors().blocks():
-            photos = catalog.photos(ids.tolist(), scope)
-            paths, positions = [], []
-            for position, content in enumerate(ids.tolist()):
-                for photo in photos.get(content, ()):
-                    paths.append(photo.path)
-                    positions.append(position)
-            yield paths, rows[positions]
+            order = np.argsort(ids)
+            ordered = ids[order]
+            contents, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
+            places = np.searchsorted(ordered, contents)
+            here = ordered[places] == contents
+            if not here.all():  # contents of other blocks lie between those of this one
+                paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
+            yield paths, rows[order[places[here]]]
 
     def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[Path], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""

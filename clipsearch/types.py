@@ -118,10 +118,12 @@ class Prediction:
         path: The photo.
         probabilities: One for each label, in the order the labels were given. They sum to 1 for
             softmax models; each stands alone for sigmoid models.
+        best: Position of the most probable label, the first of equals.
     """
 
     path: Path
     probabilities: tuple[float, ...]
+    best: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
         shared = dist.is_initialized()
         workers, rank = (dist.get_world_size(), dist.get_rank()) if shared else (1, 0)
         together = torch.zeros(sum(p.numel() for p in parameters), device=parameters[0].device)
-        updates = list(together.split([p.numel() for p in parameters]))
+        updates = list(torch.split(together, [p.numel() for p in parameters]))
         owners = _owners(parameters, workers)
         for parameter, update, owner in zip(parameters, updates, owners, strict=True):
             gradient = parameter.grad
@@ -73,12 +73,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
     scaled = matrix / (matrix.norm() + 1e-7)
     gram = scaled @ scaled.T
     unit = torch.eye(len(gram), device=matrix.device)
-    applied = unit
+    applied: Tensor = unit
     for _ in range(ITERATIONS):
         factor = a * unit + b * gram + c * (gram @ gram)
         applied = factor @ applied
         gram = factor @ gram @ factor
-    return applied @ scaled
+    made: Tensor = applied @ scaled
+    return made
 
 
 def _owners(parameters: list[Tensor], workers: int) -> list[int]:

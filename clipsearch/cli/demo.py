@@ -119,8 +119,8 @@ def _classify(library: Library) -> Section:
     tally.show()
     best: dict[str, tuple[Path, float]] = {}
     for prediction in predictions:
-        chance = max(prediction.probabilities)
-        best.setdefault(LABELS[prediction.probabilities.index(chance)], (prediction.path, chance))
+        chance = prediction.probabilities[prediction.best]
+        best.setdefault(LABELS[prediction.best], (prediction.path, chance))
     surest = [(path, f"{chance:.0%}  {label}") for label, (path, chance) in best.items()]
     return Section("classify: the surest of each label", surest)
 

@@ -36,7 +36,7 @@ class Tally:
     def count(self, predictions: Iterable[Prediction], min_prob: float) -> Iterator[Prediction]:
         """Let through, and count, the predictions whose best label has at least this probability."""
         for prediction in predictions:
-            best = _best(prediction.probabilities)[0]
+            best = prediction.best
             if prediction.probabilities[best] < min_prob:
                 self.left_out += 1
                 continue
@@ -71,7 +71,7 @@ class Tally:
 def prediction_record(prediction: Prediction, labels: Sequence[str]) -> dict[str, object]:
     """One prediction as it appears in JSON and CSV: the best label, then every label."""
     rounded = [round(float(probability), 6) for probability in prediction.probabilities]
-    best = _best(rounded)[0]
+    best = prediction.best
     return {
         "path": str(prediction.path),
         "label": labels[best],
@@ -99,14 +99,12 @@ def write_prediction_table(
         if limit is not None and rows == limit:
             continue  # counted all the same
         rows += 1
-        best = _best(prediction.probabilities, top)
+        best = [prediction.best] if top == 1 else _most_probable(prediction.probabilities, top)
         cells = [cell for label in best for cell in (f"{prediction.probabilities[label]:.1%}", names[label])]
         table.row(cells, prediction.path)
     return rows
 
 
-def _best(probabilities: Sequence[float], top: int = 1) -> list[int]:
+def _most_probable(probabilities: Sequence[float], top: int) -> list[int]:
     """Positions of the largest, the first of equals first."""
-    if top == 1:
-        return [max(range(len(probabilities)), key=probabilities.__getitem__)]
     return sorted(range(len(probabilities)), key=lambda position: -probabilities[position])[:top]
