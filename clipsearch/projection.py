@@ -50,18 +50,22 @@ class Projection:
     def __init__(self, catalog: Catalog, folder: Path, key: int, model: Model, listeners: Listeners) -> None:
         self._stores: list[VectorStore] = []
         after = 0
-        with catalog.snapshot():
-            stamp = catalog.projection(key)
+        stamp = catalog.projection(key)
+        store = None if stamp is None else open_store(folder, stamp)
+        while store is None and stamp != (newer := catalog.projection(key)):
+            # Replaced by a writer just now: the catalog named the new file before the old one went.
+            stamp = newer
             store = None if stamp is None else open_store(folder, stamp)
-            if stamp is not None and store is None:
-                listeners.tell(
-                    f"the vector index {folder / stamp.file} is missing or damaged; searching the catalog"
-                    " itself, which is slower. The next `clipsearch index` writes it anew"
-                )
-            if stamp is not None and store is not None:
-                self._stores.append(store)
-                after = stamp.last
-            blocks = list(catalog.vectors(model, key, after=after))
+        if stamp is not None and store is not None:
+            self._stores.append(store)
+            after = stamp.last
+        elif stamp is not None:
+            listeners.tell(
+                f"the vector index {folder / stamp.file} is missing or damaged; searching the catalog"
+                " itself, which is slower. The next `clipsearch index` writes it anew"
+            )
+        # Read later than the stamp, and complete all the same: ids of embeddings only grow.
+        blocks = list(catalog.vectors(model, key, after=after))
         if blocks:
             self._stores.append(
                 ExactStore(

@@ -134,6 +134,28 @@ def test_a_file_that_lags_behind_after_a_crash_is_completed_by_the_tail(made: Ma
     made.check()
 
 
+def test_a_file_that_is_replaced_while_a_query_opens_it_costs_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.add(50)
+    assert made.refresh()
+    opened = projection.open_store
+    writers = iter([made])
+
+    def replaced_first(*what: object) -> object:
+        for writer in writers:  # once
+            writer.add(40)
+            assert writer.refresh()
+        return opened(*what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(projection, "open_store", replaced_first)
+    with Catalog(made.folder) as reader:
+        stores = Projection(reader, made.folder, made.key, WIDE, Listeners(notice=made.told.append))
+    assert len(stores) == 90
+    assert not made.told
+    made.check()
+
+
 def test_drafts_of_a_killed_run_are_swept(made: Made) -> None:
     made.add(100)
     draft = made.folder / f"vectors-{made.key}.tmp"

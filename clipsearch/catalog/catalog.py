@@ -146,16 +146,6 @@ class Catalog:
         with spoken_errors(self.path), atomic(self.connection):
             yield
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """One read transaction: everything inside sees the same state."""
-        with spoken_errors(self.path):
-            self.connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self.connection.execute("ROLLBACK")
-
     def state(self) -> int:
         """A number that changes when another connection has committed."""
         return int(self._rows("PRAGMA data_version")[0][0])
