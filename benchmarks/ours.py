@@ -1,0 +1,95 @@
+"""Our side: the `clipsearch` command, as a process of its own, and libraries filled through its catalog."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from benchmarks.model import make_model
+from benchmarks.population import building
+from benchmarks.process import Command, in_own_process, run
+from clipsearch import projection
+from clipsearch.catalog.catalog import Arrival, Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.population import PhotoRow
+    from clipsearch.types import Model
+
+_PROJECT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Clipsearch:
+    """The command with a model that is ready for use.
+
+    Attributes:
+        cache: For `CLIPSEARCH_CACHE`; holds the exported text tower and the calibrated precision.
+        model_folder: The model in OpenCLIP's hub layout.
+        model: Its identity.
+    """
+
+    cache: Path
+    model_folder: Path
+    model: Model
+
+    def command(self, library: Path, *arguments: str) -> Command:
+        """Any command on a library."""
+        return Command(
+            (sys.executable, "-m", "clipsearch", *arguments, "--library", str(library)),
+            _PROJECT,
+            {"CLIPSEARCH_CACHE": str(self.cache)},
+        )
+
+    def index(self, library: Path, root: Path) -> Command:
+        """Index a folder into a new library."""
+        return self.command(library, "index", str(root), "--model", f"local-dir:{self.model_folder}")
+
+    def fill(self, library: Path, root: Path, blocks: Iterable[list[PhotoRow]]) -> None:
+        """Make a library as `index` would have left it."""
+        library.mkdir()
+        with Catalog(library, write=True) as catalog:
+            key = catalog.choose_model(self.model)
+            folder = catalog.add_root(root, [])
+            for block in blocks:
+                arrivals = [
+                    Arrival(
+                        folder,
+                        row.path.encode(),
+                        row.size,
+                        row.mtime_ns,
+                        row.digest,
+                        facts=(4000, 3000, None),
+                        vector=row.vector,
+                    )
+                    for row in block
+                ]
+                catalog.record(arrivals, [], key)
+            projection.refresh(catalog, library, key, self.model)
+
+
+def prepare(cache: Path) -> Clipsearch:
+    """Make the random model and let clipsearch do what it does once a model, unless that was done before."""
+    folder = cache / "model"
+    if not folder.exists():
+        print("making the random model ...", flush=True)
+        with building(folder) as draft:
+            in_own_process(make_model, draft)
+    library, model_cache = cache / "first-library", cache / "clipsearch-cache"
+    if not library.exists():
+        print("letting clipsearch export its text tower ...", flush=True)
+        with building(cache / "first-photo") as photos, building(library) as draft:
+            Image.new("RGB", (300, 200), "olive").save(photos / "olive.jpg")
+            command = (sys.executable, "-m", "clipsearch", "index", str(photos), "-L", str(draft))
+            environment = {"CLIPSEARCH_CACHE": str(model_cache)}
+            run(Command((*command, "--model", f"local-dir:{folder}"), _PROJECT, environment))
+    with Catalog(library) as catalog:
+        known = catalog.current_model()
+    if known is None:
+        raise RuntimeError(f"{library} has no model; delete it and run again")
+    return Clipsearch(model_cache, folder, known[1])
