@@ -13,7 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from clipsearch.builtin.muon import orthogonal
-from clipsearch.builtin.objective import encode_images, label_aware_info_nce, sigmoid_loss
+from clipsearch.builtin.objective import (
+    ImageMemory,
+    Pairs,
+    encode_images,
+    label_aware_info_nce,
+    sigmoid_loss,
+)
 from clipsearch.builtin.options import options_from
 from clipsearch.builtin.scenes import render
 from clipsearch.builtin.train import CURVE_HEADER, train
@@ -66,6 +72,30 @@ def test_the_sigmoid_loss_judges_every_pair_alone() -> None:
     ]
     measured = sigmoid_loss(torch.tensor(logits), torch.tensor(truth, dtype=torch.int8))
     assert float(measured) == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_remembered_images_are_alternatives_for_the_texts_alone() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    truth = torch.eye(2, dtype=torch.int8)
+    older = torch.tensor([[9.0, -9.0]])
+    wrong, right, unknown = (
+        float(label_aware_info_nce(logits, truth, images=Pairs(older, marks[None])))
+        for marks in torch.tensor([[0, 0], [1, 0], [-1, -1]], dtype=torch.int8)
+    )
+    assert unknown == pytest.approx(float(label_aware_info_nce(logits, truth)))
+    assert right < unknown < wrong
+
+
+def test_the_image_memory_keeps_the_latest_and_knows_what_they_show() -> None:
+    memory = ImageMemory(4, 2, concepts=3, device="cpu")
+    named = torch.tensor([2, -1, 0])
+    assert (memory.truth_of(named) == -1).all(), "nothing is known of what was never seen"
+    for number in range(3):
+        truth = torch.zeros(2, 3, dtype=torch.int8)
+        truth[:, number] = 1
+        memory.remember(torch.full((2, 2), float(number)), truth)
+    assert memory.rows[:, 0].tolist() == [2, 2, 1, 1]
+    assert memory.truth_of(named).tolist() == [[1, -1, 0], [1, -1, 0], [0, -1, 0], [0, -1, 0]]
 
 
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])

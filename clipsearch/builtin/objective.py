@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from open_clip import CLIP
 
 
+class Pairs(NamedTuple):
+    """Every image with every text: float logits and int8 truth (1, 0, -1 unknown), (images, texts)."""
+
+    logits: Tensor
+    truth: Tensor
+
+
 def label_aware_info_nce(
     logits: Tensor,
     truth: Tensor,
-    more_logits: Tensor | None = None,
-    more_truth: Tensor | None = None,
     *,
-    rarity: float = 0.5,
+    texts: Pairs | None = None,
+    images: Pairs | None = None,
+    rarity: float = 1.0,
 ) -> Tensor:
     """Return the mean of image-to-text and text-to-image InfoNCE with several true pairs.
 
@@ -30,13 +37,16 @@ def label_aware_info_nce(
     with a pair's share falling with a power (`rarity`) of how many pictures its caption is
     true of, so that "a tabby cat" counts for more than "an animal".
 
-    `more_logits` and `more_truth` (images, further texts) are alternatives and true pairs
-    for the images only: remembered texts, which no gradient reaches.
+    Remembered embeddings, which no gradient reaches, widen the choice: `texts` are pairs
+    (images, further texts) for the images alone, `images` pairs (further images, texts) for
+    the texts alone.
     """
-    from_texts = _one_way(logits.T, truth.T, rarity)
-    if more_logits is not None and more_truth is not None:
-        logits, truth = torch.cat((logits, more_logits), 1), torch.cat((truth, more_truth), 1)
-    return (_one_way(logits, truth, rarity) + from_texts) / 2
+    rows, columns = Pairs(logits, truth), Pairs(logits, truth)
+    if texts is not None:
+        rows = Pairs(torch.cat((logits, texts.logits), 1), torch.cat((truth, texts.truth), 1))
+    if images is not None:
+        columns = Pairs(torch.cat((logits, images.logits)), torch.cat((truth, images.truth)))
+    return (_one_way(*rows, rarity) + _one_way(columns.logits.T, columns.truth.T, rarity)) / 2
 
 
 def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -74,6 +84,38 @@ class ConceptMemory:
         told = named >= 0
         index, new = named[told], words[told].detach().float()
         self.rows[index] = F.normalize(self.rows[index] + new, dim=-1)
+
+
+class ImageMemory:
+    """The latest images' embeddings, as further alternatives for texts.
+
+    A batch holds few pictures of any one class; against some thousand more, a text learns to
+    put its own before all others, which is what a search asks of it (cf. MoCo, He et al., 2020).
+    """
+
+    def __init__(self, size: int, dim: int, concepts: int, device: str) -> None:
+        self.rows = torch.zeros(size, dim, device=device)
+        self.truth = torch.full((size, concepts), -1, dtype=torch.int8, device=device)
+        self._next = 0
+
+    def truth_of(self, named: Tensor) -> Tensor:
+        """Return int8 (size, texts): whether a text that names a concept (-1: none) is true of each."""
+        return self.truth[:, named].masked_fill(named < 0, -1)
+
+    def remember(self, pictures: Tensor, concept_truth: Tensor) -> None:
+        """Put (n, dim) new embeddings in the place of the oldest."""
+        places = (torch.arange(len(pictures), device=self.rows.device) + self._next) % len(self.rows)
+        self.rows[places] = pictures.detach().float()
+        self.truth[places] = concept_truth
+        self._next = int(places[-1] + 1) % len(self.rows)
+
+    def state(self) -> tuple[Tensor, Tensor, int]:
+        """Return what `restore` needs."""
+        return self.rows, self.truth, self._next
+
+    def restore(self, state: tuple[Tensor, Tensor, int]) -> None:
+        """Continue from a saved state."""
+        self.rows, self.truth, self._next = state
 
 
 def _one_way(logits: Tensor, truth: Tensor, rarity: float) -> Tensor:

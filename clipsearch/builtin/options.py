@@ -29,6 +29,7 @@ class Options:
     decay: float
     warmup: int
     sides: tuple[tuple[int, float], ...]
+    queue: int
     sigmoid: float
     classifier: float
     rarity: float
@@ -67,6 +68,7 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
         default="48:0.7,64:1",
         help="side in pixels up to which share of the steps: small pictures first are several times faster",
     )
+    parser.add_argument("--queue", type=int, default=2048, help="images remembered by each worker")
     parser.add_argument("--sigmoid", type=float, default=0.2, help="weight of the sigmoid loss")
     parser.add_argument("--classifier", type=float, default=0.5, help="weight of the auxiliary classifier")
     parser.add_argument("--rarity", type=float, default=1.0, help="how much rare words outweigh wide ones")

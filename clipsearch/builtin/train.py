@@ -30,6 +30,8 @@ from clipsearch.builtin.metrics import class_vectors, recall_at_1, zero_shot
 from clipsearch.builtin.muon import Muon
 from clipsearch.builtin.objective import (
     ConceptMemory,
+    ImageMemory,
+    Pairs,
     encode_images,
     encode_texts,
     label_aware_info_nce,
@@ -102,7 +104,9 @@ class Run:
         )
         self.average: CLIP = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
         self.optimizers = _optimizers(self.model, self.helpers, options)
-        self.memory = ConceptMemory(len(concepts()), self.config["model_cfg"]["embed_dim"], options.device)
+        dim: int = self.config["model_cfg"]["embed_dim"]
+        self.concept_memory = ConceptMemory(len(concepts()), dim, options.device)
+        self.image_memory = ImageMemory(options.queue, dim, len(concepts()), options.device)
         self.random = torch.Generator().manual_seed(draws)
         self.step = 0
         self.seconds = 0.0
@@ -120,7 +124,8 @@ class Run:
 
         All workers take part: their draws are part of the state.
         """
-        draws: list[Any] = [(self.sampler.state(), self.random.get_state(), self.memory.rows)]
+        memories = self.concept_memory.rows, self.image_memory.state()
+        draws: list[Any] = [(self.sampler.state(), self.random.get_state(), memories)]
         if self.options.workers > 1:
             own, draws = draws[0], [None] * self.options.workers
             dist.all_gather_object(draws, own)
@@ -149,7 +154,8 @@ class Run:
         self.helpers.load_state_dict(state["helpers"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        sampled, drawn, self.memory.rows = state["draws"][self.rank]
+        sampled, drawn, (self.concept_memory.rows, older) = state["draws"][self.rank]
+        self.image_memory.restore(older)
         self.sampler.restore(sampled)
         self.random.set_state(drawn.cpu())
         self.step, self.seconds = state["step"], state["seconds"]
@@ -191,19 +197,23 @@ class Run:
             guesses = self.helpers.classifier(features[known.to(options.device)])
         logits = self.model.logit_scale.exp() * pictures.float() @ words.float().T
         truth, named = batch.truth.to(options.device), batch.concepts.to(options.device)
-        others = self.memory.others(named)
-        remembered = self.model.logit_scale.exp() * pictures.float() @ self.memory.rows[others].T
-        known_truth = batch.concept_truth.to(options.device)[:, others]
-        contrastive = label_aware_info_nce(logits, truth, remembered, known_truth, rarity=options.rarity)
-        pairs, pairs_truth = torch.cat((logits, remembered), 1), torch.cat((truth, known_truth), 1)
-        judged = sigmoid_loss(pairs + self.helpers.bias, pairs_truth)
-        self.memory.remember(named, words)
+        scale = self.model.logit_scale.exp()
+        concept_truth = batch.concept_truth.to(options.device)
+        others = self.concept_memory.others(named)
+        texts = Pairs(scale * pictures.float() @ self.concept_memory.rows[others].T, concept_truth[:, others])
+        older = Pairs(scale * self.image_memory.rows @ words.float().T, self.image_memory.truth_of(named))
+        contrastive = label_aware_info_nce(logits, truth, texts=texts, images=older, rarity=options.rarity)
+        judged = sigmoid_loss(
+            torch.cat((logits, texts.logits), 1) + self.helpers.bias, torch.cat((truth, texts.truth), 1)
+        )
         classes = batch.classes[known].to(options.device)
         classified = F.cross_entropy(guesses.float(), classes, label_smoothing=0.1)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss = contrastive + options.sigmoid * judged + options.classifier * classified
         loss.backward()  # type: ignore[no-untyped-call]
+        self.concept_memory.remember(named, words)
+        self.image_memory.remember(pictures, concept_truth)
         self._share_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         for optimizer in self.optimizers:
