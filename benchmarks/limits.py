@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,23 @@ def read_bandwidth() -> float:
 
         read()
         return _BUFFER_BYTES * _rate(read)
+
+
+def walk_rate(root: Path) -> float:
+    """Files a second whose size and time one thread can ask for."""
+
+    def walk(folder: str | Path) -> int:
+        files = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    files += walk(entry.path)
+                else:
+                    entry.stat()
+                    files += 1
+        return files
+
+    return walk(root) * _rate(partial(walk, root))
 
 
 def decode_rate(paths: Sequence[Path], *, scaled: bool) -> float:

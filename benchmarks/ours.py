@@ -50,6 +50,11 @@ class Clipsearch:
         """Index a folder into a new library."""
         return self.command(library, "index", str(root), "--model", f"local-dir:{self.model_folder}")
 
+    def count(self, library: Path) -> int:
+        """Photos in a library."""
+        with Catalog(library) as catalog:
+            return catalog.count_photos()
+
     def fill(self, library: Path, root: Path, blocks: Iterable[list[PhotoRow]]) -> None:
         """Make a library as `index` would have left it."""
         library.mkdir()

@@ -54,6 +54,11 @@ class Rclip:
         """For the head of a column."""
         return f"rclip {VERSION}"
 
+    @property
+    def visual(self) -> Path:
+        """The image tower."""
+        return self.models / _MODEL / "visual.onnx"
+
     def versions(self) -> str:
         """What it runs on."""
         code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
@@ -89,7 +94,7 @@ class Rclip:
                         [
                             (
                                 f"{root}{os.sep}{row.path}",
-                                row.mtime_ns / 1e9,
+                                _seconds(row.mtime_ns),
                                 row.size,
                                 row.vector.tobytes(),
                                 row.digest.hex(),
@@ -98,11 +103,23 @@ class Rclip:
                         ],
                     )
 
+    def count(self, data: Path) -> int:
+        """Photos in a database."""
+        with closing(sqlite3.connect(data / "db.sqlite3")) as database:
+            (found,) = database.execute("SELECT count(*) FROM images WHERE deleted IS NULL").fetchone()
+        return int(found)
+
     def _program(self, name: str) -> str:
         return str(self.environment / "bin" / name)
 
     def _command(self, data: Path, root: Path, *arguments: str) -> Command:
         return Command(arguments, root, {"RCLIP_DATADIR": str(data)})
+
+
+def _seconds(mtime_ns: int) -> float:
+    """Modification time as `os.stat` rounds it: rclip asks for equality to the last bit."""
+    whole, rest = divmod(mtime_ns, 1_000_000_000)
+    return whole + 1e-9 * rest
 
 
 def prepare(cache: Path, model: Path) -> Rclip:
