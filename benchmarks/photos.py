@@ -24,7 +24,7 @@ _FOLDER_SIZE = 1_000
 _LONG, _SHORT = 4000, 3000
 _QUALITY = 90
 # Levels of 255; sensor noise, without which an enlarged photo would take far fewer bytes than a camera's.
-_NOISE = 3.0
+_NOISE = 7.0
 
 
 def photo_set(cache: Path, source: Path, count: int) -> Path:
