@@ -69,7 +69,7 @@ def main() -> int:
         ]
     passes = ", ".join(f"{name} {rate:,.1f}" for name, rate in forward.items())
     notes = [
-        f"Whole processes with warm page cache and the model prepared, in turns, medians of {chosen.rounds}.",
+        f"Whole processes, warm page cache, model prepared, in turns, medians of {chosen.rounds} rounds.",
         "Steady rate: the photos by which the longer run (one round) is longer, by the time it takes longer.",
         f"Pillow alone decodes {whole:,.0f} photos/s, reduced to the model's size {scaled:,.0f}.",
         f"Forward pass alone, photos/s: {passes}.",
