@@ -155,7 +155,8 @@ class Library:
                 if walk.root.id not in before and not report.interrupted and is_bare(catalog, walk.root):
                     catalog.remove_root(walk.root.id)
             if indexer.model:
-                projection.refresh(catalog, self.path, *indexer.model)
+                lost = bool(report.removed or report.changed or report.skipped)
+                projection.refresh(catalog, self.path, *indexer.model, lost=lost)
                 self._tell_of(indexer.model[1])
         return report
 

@@ -107,12 +107,20 @@ def open_store(folder: Path, stamp: ProjectionStamp) -> VectorStore | None:
     return store if len(store) == stamp.rows else None
 
 
-def refresh(catalog: Catalog, folder: Path, key: int, model: Model) -> bool:
+def refresh(catalog: Catalog, folder: Path, key: int, model: Model, *, lost: bool = True) -> bool:
     """Write the store's file anew if it is due: unusable, too far behind, or too full of dead vectors.
 
     Contents that no photo has are dropped from the catalog first: their grace, in which a file that
     comes back is not embedded again, ends here. The new file is complete on disk before the catalog
     names it, and the old one is deleted after.
+
+    Args:
+        catalog: Opened for writing.
+        folder: The library's.
+        key: The model's id in the catalog.
+        model: Its identity.
+        lost: Whether contents may have lost their last photo since the last call: counting them takes
+            seconds at a million.
 
     Returns:
         Whether a file was written.
@@ -126,7 +134,7 @@ def refresh(catalog: Catalog, folder: Path, key: int, model: Model) -> bool:
     tail = catalog.count_embeddings(key, after=last)
     bound = max(MIN_TAIL, MAX_SHARE * held)
     broken = stamp is not None and open_store(folder, stamp) is None
-    dead = catalog.count_contents(living=False) if held or tail > bound else 0
+    dead = catalog.count_contents(living=False) if lost and held else 0
     if not broken and tail <= bound and dead <= bound:
         return False
     catalog.drop_orphans()

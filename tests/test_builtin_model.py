@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import skimage
 
 from clipsearch import Library
 from clipsearch.builtin.scenes import Scene, gallery
@@ -12,7 +15,6 @@ from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FIRST_SEED = 900_000  # training begins at 1,000,000
 COUNT = 40
@@ -72,6 +74,19 @@ def test_subtracting_what_a_picture_shows_moves_it_back(library: Library) -> Non
     first = [match.path for match in library.search("sunset over the sea", limit=3)]
     without = [match.path for match in library.search("sea", subtract=["sunset"], limit=3)]
     assert not set(first) & set(without)
+
+
+def test_photographs_that_it_never_saw_are_found_by_everyday_words(tmp_path: Path) -> None:
+    shipped = Path(skimage.__file__).parent / "data"
+    photos = {"a cat": "chelsea.png", "a cup of coffee": "coffee.png", "a rocket": "rocket.jpg"}
+    for name in (*photos.values(), "astronaut.png"):
+        shutil.copy(shipped / name, tmp_path)
+    with Library.open(tmp_path / "library") as other:
+        other.index([tmp_path], model="builtin")
+        for words, name in photos.items():
+            assert other.search(words, limit=1)[0].path.name == name
+        told = {p.path.name: list(photos)[p.best] for p in other.classify(list(photos))}
+        assert {name: words for words, name in photos.items()}.items() <= told.items()
 
 
 def test_similar_pictures_are_of_the_same_kind(library: Library, painted: Path, scenes: list[Scene]) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from clipsearch.builtin.dataset import Photos, Renders
 
-SHARES: Final = {"tiny200": 0.68, "caltech101": 0.11, "grocery": 0.04, "clothing": 0.05}
-"""Share of each batch that comes from each dataset; the rest is rendered."""
+SHARES: Final = {"tiny200": 68, "caltech101": 11, "grocery": 4, "clothing": 5}
+"""How the photos of a batch are divided among the datasets."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,26 @@ class Sampler:
     """
 
     def __init__(
-        self, photos: Sequence[Photos], renders: Renders, batch_size: int, extra: int, seed: int
+        self,
+        photos: Sequence[Photos],
+        renders: Renders,
+        batch_size: int,
+        extra: int,
+        seed: int,
+        *,
+        painted: float,
     ) -> None:
-        """Prepare the weights; photos of small classes are drawn more often than their share."""
+        """Prepare the weights; photos of small classes are drawn more often than their share.
+
+        `painted` is the share of each batch that is rendered.
+        """
         self._photos = photos
         self._renders = renders
         self._extra = extra
         self._numpy = np.random.default_rng(seed)
         self._python = random.Random(seed)  # noqa: S311 - sampling, not secrets
-        counts = {p.dataset: round(batch_size * SHARES[p.dataset]) for p in photos}
+        share = batch_size * (1 - painted) / sum(SHARES.values())
+        counts = {p.dataset: round(share * SHARES[p.dataset]) for p in photos}
         self._counts = {**counts, "renders": batch_size - sum(counts.values())}
         self._pools = [np.flatnonzero(~p.validation) for p in photos]
         self._weights = [_balance(p.labels[pool]) for p, pool in zip(photos, self._pools, strict=True)]

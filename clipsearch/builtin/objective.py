@@ -104,6 +104,8 @@ class ImageMemory:
 
     def remember(self, pictures: Tensor, concept_truth: Tensor) -> None:
         """Put (n, dim) new embeddings in the place of the oldest."""
+        if not len(self.rows):
+            return
         places = (torch.arange(len(pictures), device=self.rows.device) + self._next) % len(self.rows)
         self.rows[places] = pictures.detach().float()
         self.truth[places] = concept_truth
@@ -114,8 +116,9 @@ class ImageMemory:
         return self.rows, self.truth, self._next
 
     def restore(self, state: tuple[Tensor, Tensor, int]) -> None:
-        """Continue from a saved state."""
-        self.rows, self.truth, self._next = state
+        """Continue from a saved state; a memory of another size stays empty and fills anew."""
+        if len(state[0]) == len(self.rows):
+            self.rows, self.truth, self._next = state
 
 
 def _one_way(logits: Tensor, truth: Tensor, rarity: float) -> Tensor:

@@ -34,6 +34,7 @@ class Options:
     classifier: float
     rarity: float
     renders: int
+    painted: float
     ema: float
     seed: int
     device: str
@@ -68,11 +69,12 @@ def options_from(arguments: Sequence[str] | None = None) -> Options:
         default="48:0.7,64:1",
         help="side in pixels up to which share of the steps: small pictures first are several times faster",
     )
-    parser.add_argument("--queue", type=int, default=2048, help="images remembered by each worker")
+    parser.add_argument("--queue", type=int, default=2048, help="images each worker remembers")
     parser.add_argument("--sigmoid", type=float, default=0.2, help="weight of the sigmoid loss")
     parser.add_argument("--classifier", type=float, default=0.5, help="weight of the auxiliary classifier")
     parser.add_argument("--rarity", type=float, default=1.0, help="how much rare words outweigh wide ones")
     parser.add_argument("--renders", type=int, default=30_000, help="rendered pictures to train on")
+    parser.add_argument("--painted", type=float, default=0.12, help="share of each batch that is rendered")
     parser.add_argument("--ema", type=float, default=0.996, help="decay of the averaged weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")

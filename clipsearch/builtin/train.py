@@ -94,6 +94,7 @@ class Run:
             options.batch // options.workers,
             options.extra,
             draws,
+            painted=options.painted,
         )
         self.tokenizer: Tokenizer = train_tokenizer(caption_corpus())
         self.config = open_clip_config(self.tokenizer.get_vocab_size(), options.sides[-1][0])

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from clipsearch.cli.terminal import console, harmless
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
@@ -46,11 +48,15 @@ class Reporter:
     """Shows what the library tells. Nothing appears before the first word of it."""
 
     def __init__(self) -> None:
-        self._console = console(stderr=True)
         self._live: Live | None = None
         self._activity: _Activity | None = None
         self._spoken = time.monotonic()
         self._stopping = False
+
+    @cached_property
+    def _console(self) -> Console:
+        # Most commands have nothing to tell, and rich takes 30 ms to import.
+        return console(stderr=True)
 
     @property
     def listeners(self) -> Listeners:
