@@ -141,8 +141,9 @@ def test_classification_of_stored_and_of_fresh_pictures_agrees(
     np.testing.assert_allclose(fresh.probabilities, stored[made.photos / "1/03.png"], atol=5e-3)
     of_folder = {p.path: p.probabilities for p in library.classify(labels, paths=[made.photos / "1"])}
     assert of_folder.keys() == {path for path in stored if path.parent.name == "1"}
-    for path, chances in of_folder.items():  # looked up one by one, where all photos come in blocks
-        np.testing.assert_allclose(chances, stored[path], atol=1e-5)
+    # Looked up one by one, with their length made exact, where all photos come in blocks as stored.
+    for path, chances in of_folder.items():
+        np.testing.assert_allclose(chances, stored[path], atol=2e-4)
     inside = {p.path for p in library.classify(labels, inside=made.photos / "1")}
     assert inside == of_folder.keys()
 
