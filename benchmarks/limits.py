@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.process import Command, in_own_process, run, usable_cores
+from benchmarks.process import Command, in_own_process, run
+from clipsearch.reading import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

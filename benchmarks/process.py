@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +38,15 @@ class Command:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Where and with what it is started, for `subprocess`; nothing to read on standard input."""
+        return {
+            "cwd": self.folder,
+            "env": {**os.environ, **self.environment},
+            "stdin": subprocess.DEVNULL,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -45,7 +54,8 @@ class Usage:
 
     Attributes:
         seconds: Wall clock, from before it was started until it had ended.
-        resident: Peak resident memory in bytes, mapped files included (`VmHWM`; exact).
+        resident: Peak resident memory in bytes, mapped files included (`VmHWM`, looked at
+            every 2 ms: the kernel remembers the peak, so only the last 2 ms can be missed).
         private: Peak anonymous memory in bytes: what only this process has and the system cannot
             drop (`RssAnon`, looked at every 2 ms). Pages of mapped files, which live in the page
             cache, do not count.
@@ -91,9 +101,7 @@ def run(command: Command, accepted: frozenset[int] = frozenset({0})) -> Usage:
         started = time.perf_counter()
         process = subprocess.Popen(
             command.arguments,
-            cwd=command.folder,
-            env={**os.environ, **command.environment},
-            stdin=subprocess.DEVNULL,
+            **command.settings,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -115,16 +123,15 @@ def output_of(command: Command) -> str:
     """Standard output of a program."""
     found = subprocess.run(
         command.arguments,
-        cwd=command.folder,
-        env={**os.environ, **command.environment},
-        stdin=subprocess.DEVNULL,
+        **command.settings,
         capture_output=True,
         text=True,
         check=False,
     )
     if found.returncode:
         raise ProgramFailedError(f"{' '.join(command.arguments)}\n{found.stdout}{found.stderr}")
-    return found.stdout
+    said: str = found.stdout
+    return said
 
 
 def in_turns(contenders: Sequence[Contender], rounds: int, *, warm_up: bool = True) -> list[Usage]:
@@ -153,11 +160,6 @@ def in_own_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """Call a function in a fresh interpreter: torch and its threads end with it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
-
-
-def usable_cores() -> int:
-    """Cores this process, and what it starts, may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _medians(usages: Sequence[Usage]) -> Usage:

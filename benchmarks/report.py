@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.process import usable_cores
+from clipsearch.reading import usable_cores
 
 Unit = Literal["s", "photos/s", "MB", "kB"]
 _SCALE: dict[Unit, float] = {"s": 1, "photos/s": 1, "MB": 1e6, "kB": 1e3}
