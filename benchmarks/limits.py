@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.process import Command, in_own_process, run
-from clipsearch.reading import usable_cores
+from clipsearch.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

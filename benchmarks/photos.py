@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.population import building
-from clipsearch.reading import usable_cores
+from clipsearch.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clipsearch.reading import usable_cores
+from clipsearch.machine import cpu_name, usable_cores
 
 Unit = Literal["s", "photos/s", "MB", "kB"]
 _SCALE: dict[Unit, float] = {"s": 1, "photos/s": 1, "MB": 1e6, "kB": 1e3}
@@ -115,8 +115,8 @@ def machine() -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in _OUR_PACKAGES)
     return [
         (
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_cpu()}, {usable_cores()} cores, {memory / 1e9:.0f} GB"
-            f", {platform.system()} {platform.release()}, load average {busy:.1f}"
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {cpu_name()}, {usable_cores()} cores"
+            f", {memory / 1e9:.0f} GB, {platform.system()} {platform.release()}, load average {busy:.1f}"
         ),
         f"clipsearch: Python {platform.python_version()}, {packages}",
     ]
@@ -149,16 +149,3 @@ def _spelled(number: float | None, unit: Unit) -> str:
     scaled = number / _SCALE[unit]
     digits = max(0, 3 - len(f"{abs(scaled):.0f}")) if scaled >= 1 else 3
     return f"{scaled:,.{digits}f} {unit}"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    pairs = (line.partition(":") for line in lines)
-    facts = {name.strip(): value.strip() for name, _, value in pairs}
-    if "model name" not in facts:
-        return platform.processor() or platform.machine()
-    # Virtual machines often leave the name short; family and model tell the generation.
-    return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"

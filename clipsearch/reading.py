@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.catalog.catalog import Catalog, Refusal
 from clipsearch.errors import PhotoError
+from clipsearch.machine import usable_cores
 from clipsearch.photos.decode import Decoded, decode
 from clipsearch.photos.files import read_bytes
 
@@ -103,8 +104,3 @@ class Reader:
             # No size, no time: what could not even be opened is tried again by every run.
             return Refusal(file.root, file.path, 0, 0, (error.strerror or str(error)).lower())
         return ReadFile(file, size, mtime_ns, digest, decoded)
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,7 +23,10 @@ from torchvision.transforms import Normalize, ToTensor  # type: ignore[import-un
 
 from clipsearch.encoders import available_models, openclip, precision, registry
 from clipsearch.encoders.checkpoint import locate
-from clipsearch.encoders.openclip import OpenClipImageEncoder, choose_device, load
+from clipsearch.encoders.export import export_image_towers
+from clipsearch.encoders.images import TowerEncoder
+from clipsearch.encoders.onnx import OnnxImageTower
+from clipsearch.encoders.openclip import TorchTower, choose_device, load
 from clipsearch.errors import BadCheckpointError, ModelUnavailableError, UsageError
 from clipsearch.types import Listeners, ModelSource
 
@@ -70,15 +73,19 @@ def opened(folder: Path) -> openclip.LoadedModel:
     return load(registry.resolve(str(folder)), Listeners())
 
 
+def float32(loaded: openclip.LoadedModel, batch_size: int | None = None) -> TowerEncoder:
+    """An encoder that computes as OpenCLIP does."""
+    return TowerEncoder(loaded.model, TorchTower(loaded, torch.device("cpu"), torch.float32), batch_size)
+
+
 def test_embeddings_are_those_of_open_clip(folder: Path) -> None:
     network, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    encoder = OpenClipImageEncoder(opened(folder), device="cpu", batch_size=5)
+    encoder = float32(opened(folder), batch_size=5)
     images = pictures(encoder.model.preprocessing.size)
     got, wanted = encoder.encode(images), reference(network.eval(), images)
     assert got.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-5)
-    least = 0.99999 if encoder.precision == "float32" else 0.999
-    assert (got * wanted).sum(axis=1).min() >= least
+    assert (got * wanted).sum(axis=1).min() >= 0.99999
 
 
 def test_model_says_what_open_clip_says(folder: Path) -> None:
@@ -106,7 +113,7 @@ def test_one_image_two_captions_as_in_open_clips_readme(clip_folder: Path) -> No
     with torch.no_grad():
         texts = network.encode_text(tokens, normalize=True).numpy()
         wanted = network.logit_scale.detach().exp().item() * reference(network, images) @ texts.T
-    encoder = OpenClipImageEncoder(opened(clip_folder), device="cpu")
+    encoder = float32(opened(clip_folder))
     got = encoder.model.logit_scale * encoder.encode(images) @ texts.T
     exact = torch.tensor(wanted).softmax(dim=-1).numpy()
     np.testing.assert_allclose(torch.tensor(got).softmax(dim=-1).numpy(), exact, atol=2e-3)
@@ -114,7 +121,7 @@ def test_one_image_two_captions_as_in_open_clips_readme(clip_folder: Path) -> No
 
 def test_order_and_count_do_not_depend_on_the_batch_size(clip_folder: Path) -> None:
     images = precision.natural_pictures(7, (32, 32))
-    encoder = OpenClipImageEncoder(opened(clip_folder), device="cpu", batch_size=3)
+    encoder = float32(opened(clip_folder), batch_size=3)
     together = encoder.encode(images)
     encoder.batch_size = 100
     np.testing.assert_allclose(encoder.encode(images), together, atol=2e-3)
@@ -122,16 +129,16 @@ def test_order_and_count_do_not_depend_on_the_batch_size(clip_folder: Path) -> N
 
 
 def test_batch_is_halved_when_memory_runs_out(clip_folder: Path) -> None:
-    encoder = OpenClipImageEncoder(opened(clip_folder), device="cpu", batch_size=16)
+    encoder = float32(opened(clip_folder), batch_size=16)
     images = precision.natural_pictures(10, (32, 32))
-    wanted, forward = encoder.encode(images), encoder._forward
+    wanted, tower = encoder.encode(images), encoder._tower
 
     def small_device(batch: Any) -> Any:
         if len(batch) > 3:
-            raise torch.OutOfMemoryError
-        return forward(batch)
+            raise MemoryError
+        return tower(batch)
 
-    encoder._forward = small_device  # type: ignore[assignment]
+    encoder._tower = small_device  # type: ignore[assignment]
     np.testing.assert_allclose(encoder.encode(images), wanted, atol=2e-3)
     assert encoder.batch_size == 2
 
@@ -145,55 +152,6 @@ def test_fingerprint_knows_weights_preprocessing_and_architecture_not_the_place(
     config["preprocess_cfg"]["resize_mode"] = "squash"
     path.write_text(json.dumps(config))
     assert opened(tmp_path / "b").model.fingerprint != first
-
-
-@pytest.fixture
-def may_be_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let bfloat16 be tried whatever the CPU."""
-    monkeypatch.setattr(precision, "candidates", lambda _: (torch.bfloat16,))
-
-
-@pytest.mark.usefixtures("may_be_fast")
-def test_precision_is_remembered_for_this_machine(clip_folder: Path, tmp_path: Path) -> None:
-    loaded = opened(clip_folder)
-    remembered = tmp_path / "cache" / "models" / loaded.model.fingerprint / "precision.json"
-    remembered.parent.mkdir(parents=True)
-    measured = OpenClipImageEncoder(loaded, device="cpu").precision
-    content = json.loads(remembered.read_text())
-    assert list(content.values()) == [measured]
-    assert torch.__version__ in next(iter(content))
-    remembered.write_text(json.dumps(dict.fromkeys(content, "bfloat16")))
-    assert OpenClipImageEncoder(opened(clip_folder), device="cpu").precision == "bfloat16"
-    remembered.write_text("{")
-    OpenClipImageEncoder(opened(clip_folder), device="cpu")
-    assert json.loads(remembered.read_text()).keys() == content.keys()
-
-
-@pytest.mark.usefixtures("may_be_fast")
-def test_low_precision_is_close_and_taken_only_when_close_enough(
-    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = opened(clip_folder)
-    images = precision.natural_pictures(8, loaded.model.preprocessing.size)
-    exact = precision.ImageTower(
-        loaded.network.visual,
-        loaded.model.preprocessing,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        features=lambda visual, pixels: visual(pixels),
-    )(images)
-    remembered = tmp_path / "cache" / "models" / loaded.model.fingerprint / "precision.json"
-    assert not remembered.exists()  # no folder of this model, so nothing to remember it in
-    monkeypatch.setattr(precision, "COSINE", 1.1)
-    assert OpenClipImageEncoder(opened(clip_folder), device="cpu").precision == "float32"
-    rough = precision.ImageTower(
-        opened(clip_folder).network.visual,
-        loaded.model.preprocessing,
-        device=torch.device("cpu"),
-        dtype=torch.bfloat16,
-        features=lambda visual, pixels: visual(pixels),
-    )
-    assert (exact * rough(images)).sum(axis=1).min() >= 0.99
 
 
 def test_device_that_is_not_here_is_named_with_those_that_are() -> None:
@@ -358,7 +316,8 @@ def test_loading_prints_nothing_and_leaves_logging_alone(clip_folder: Path) -> N
         "import logging; from clipsearch.encoders import openclip, registry;"
         "from clipsearch.types import Listeners;"
         f"loaded = openclip.load(registry.resolve({str(clip_folder)!r}), Listeners());"
-        "openclip.OpenClipImageEncoder(loaded);"
+        "import torch;"
+        "openclip.TorchTower(loaded, torch.device('cpu'), torch.float32);"
         "assert logging.root.handlers == [] and logging.root.manager.disable == 0"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -374,8 +333,11 @@ def test_default_architecture_with_a_local_checkpoint_is_open_clips(tmp_path: Pa
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     loaded = load(registry.resolve("default", weights), Listeners())
     assert loaded.model.source == ModelSource("ViT-B-32-256", weights)
-    encoder = OpenClipImageEncoder(loaded, device="cpu")
+    encoder = float32(loaded)
     images = pictures((256, 256))
-    cosines = (encoder.encode(images) * reference(network, images)).sum(axis=1)
-    assert cosines.min() >= (0.99999 if encoder.precision == "float32" else 0.999)
+    assert (encoder.encode(images) * reference(network, images)).sum(axis=1).min() >= 0.99999
     assert math.isclose(encoder.model.logit_scale, 1 / 0.07, rel_tol=1e-5)
+    formats = export_image_towers(loaded, tmp_path, images)
+    for name, least in zip(formats, (0.99999, 0.9995), strict=True):
+        found = OnnxImageTower(tmp_path, f"onnx-{name}")(images)
+        assert (found * encoder.encode(images)).sum(axis=1).min() >= least

@@ -2,8 +2,10 @@
 
 `models/<fingerprint>/` in the user's cache folder (or in `CLIPSEARCH_CACHE`) holds `model.json`
 (`clipsearch.types.Model` and tokenizer settings), `tokenizer.json`, `text.onnx` and its weights
-`text.onnx.data`. It is written elsewhere and renamed, so it is whole or absent. Deleting it loses
-nothing: it is made again from the model.
+`text.onnx.data`. It is written elsewhere and renamed, so it is whole or absent. Where the CPU embeds
+pictures fastest with ONNX Runtime, `image-FORMAT.onnx` joins it, and `engines.json` says what is fastest
+on which hardware. `models/checkpoints.json` knows which files were found to be which model.
+Deleting any of it loses nothing: it is made again from the model.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,15 @@ from clipsearch.errors import ModelError
 from clipsearch.types import Model, ModelSource, Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 FORMAT = 1
 MODEL_NAME = "model.json"
 TOKENIZER_NAME = "tokenizer.json"
 TEXT_NAME = "text.onnx"
+_ENGINES_NAME = "engines.json"
+_CHECKPOINTS_NAME = "checkpoints.json"
+_OPEN_CLIP = "open_clip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +124,6 @@ def publishing(fingerprint: str) -> Iterator[Path]:
 
 def _put(staged: Path, target: Path) -> None:
     staged.chmod(0o755)  # mkdtemp makes it private
-    kept = target / "precision.json"
-    if kept.is_file():
-        shutil.copy2(kept, staged)
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
         with contextlib.suppress(FileNotFoundError):
@@ -131,6 +134,72 @@ def _put(staged: Path, target: Path) -> None:
     except OSError:
         if read(target.name) is None:  # else another process has just published the same
             raise
+
+
+def image_name(number_format: str) -> str:
+    """File name of an exported image tower."""
+    return f"image-{number_format}.onnx"
+
+
+def engine_of(fingerprint: str, hardware: str) -> str | None:
+    """What embeds a model's pictures fastest on some hardware, None when nobody has measured it."""
+    found = _read_json(folder_of(fingerprint) / _ENGINES_NAME).get(hardware)
+    return found if isinstance(found, str) else None
+
+
+def remember_engine(fingerprint: str, hardware: str, engine: str) -> None:
+    """For `engine_of`; where nothing can be written, it is measured again next time."""
+    _write_json(folder_of(fingerprint) / _ENGINES_NAME, hardware, engine)
+
+
+def known_model(source: ModelSource) -> str | None:
+    """Fingerprint of the model a source was last found to be, None when its files have changed since.
+
+    The files are compared by size and time, not read.
+    """
+    found: Any = _read_json(cache_root() / "models" / _CHECKPOINTS_NAME).get(str(source))
+    try:
+        files, fingerprint = found["files"], str(found["fingerprint"])
+        return fingerprint if files == _states(path for path, *_ in files) else None
+    except (KeyError, TypeError, ValueError, OSError):
+        return None
+
+
+def remember_model(source: ModelSource, files: Sequence[Path], fingerprint: str) -> None:
+    """For `known_model`.
+
+    Args:
+        source: What names the files.
+        files: All that decides about the model.
+        fingerprint: The model's.
+    """
+    with contextlib.suppress(OSError):
+        content = {"files": _states(map(str, files)), "fingerprint": fingerprint}
+        _write_json(cache_root() / "models" / _CHECKPOINTS_NAME, str(source), content)
+
+
+def _states(paths: Iterable[str]) -> list[list[Any]]:
+    states = [(path, Path(path).stat()) for path in paths if path != _OPEN_CLIP]
+    # OpenCLIP fills in what a configuration leaves open.
+    return [[_OPEN_CLIP, version("open_clip_torch"), 0]] + [
+        [path, state.st_size, state.st_mtime_ns] for path, state in states
+    ]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, key: str, value: Any) -> None:
+    content = json.dumps({**_read_json(path), key: value}, indent=2)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
 
 
 def model_to_json(model: Model) -> dict[str, Any]:

@@ -52,6 +52,12 @@ class Checkpoint:
     weights: Path
     folder: Path | None = None
 
+    @property
+    def files(self) -> list[Path]:
+        """Whatever must stay as it is for the model to stay the same; of a folder, also its list of files."""
+        folder = [] if self.folder is None else [self.folder, self.folder / registry.CONFIG_NAME]
+        return [self.weights, *folder]
+
     def digest(self) -> str:
         """Hex SHA-256 of the weights file: about a second for 600 MB.
 

@@ -1,7 +1,9 @@
-"""Embeds texts with ONNX Runtime from the model cache. Imports neither torch nor OpenCLIP."""
+"""Embeds texts and pictures with ONNX Runtime from the model cache. Imports neither torch nor OpenCLIP."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +11,7 @@ import onnxruntime
 
 from clipsearch.encoders import cache
 from clipsearch.encoders.tokenizer import Tokenizer
+from clipsearch.machine import cpu_name, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 32
+# ViT-B/32 in float32 takes as long for a picture alone as for one of many; small towers do not.
+_IMAGES_PER_RUN = 4
+_IMAGES_AT_LEAST = 16
 
 
 class OnnxTextEncoder:
@@ -71,3 +77,52 @@ class OnnxTextEncoder:
         padding = np.argmax((ids != self._pad)[:, ::-1], axis=1)
         lengths: NDArray[np.intp] = np.maximum(whole - padding, 2)
         return lengths
+
+
+class OnnxImageTower:
+    """An image tower on all cores of the CPU. An `ImageTower`.
+
+    Each core computes pictures of its own: nothing waits at the end of every operation, as it would with
+    all cores on one picture (ViT-B/32 in 8 bits on two cores: 24.5 pictures a second instead of 20).
+
+    Args:
+        folder: Where its graph lies.
+        engine: `onnx-float32` or `onnx-int8`.
+    """
+
+    def __init__(self, folder: Path, engine: str) -> None:
+        self.engine = engine
+        self.path = folder / cache.image_name(engine.removeprefix("onnx-"))
+        cores = usable_cores()
+        self.batch_size = max(_IMAGES_AT_LEAST, 4 * cores)
+        # In 8 bits all that is computed in one run shares its scales.
+        self._run_size = 1 if engine == "onnx-int8" else _IMAGES_PER_RUN
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(self.path), options, providers=["CPUExecutionProvider"]
+        )
+        self._threads = ThreadPoolExecutor(cores, thread_name_prefix="embed")
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `ImageTower`."""
+        parts = [images[start : start + self._run_size] for start in range(0, len(images), self._run_size)]
+        return np.concatenate(list(self._threads.map(self._run, parts)))
+
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = self._session.run(None, {"images": images})[0]
+        return rows
+
+
+def open_image_tower(fingerprint: str, engine: str) -> OnnxImageTower | None:
+    """A tower from the model cache, None when it is not there or damaged."""
+    try:
+        return OnnxImageTower(cache.folder_of(fingerprint), engine)
+    except Exception:  # noqa: BLE001 - onnxruntime's errors have no common base
+        return None
+
+
+def cpu_hardware() -> str:
+    """The CPU and the versions that a measurement of engines holds for."""
+    return f"cpu / {cpu_name()} / onnxruntime {onnxruntime.__version__} / torch {version('torch')}"

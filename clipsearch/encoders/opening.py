@@ -1,4 +1,4 @@
-"""Opens encoders: the image encoder through torch, the text encoder from the model cache without it."""
+"""Opens encoders: from the model cache where that has what is needed, else through torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.encoders import registry
 from clipsearch.errors import ModelError
+from clipsearch.machine import may_have_gpu
 from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def open_image_encoder(
 ) -> ImageEncoder:
     """Load a model for indexing, and see to it that text queries will find it in the cache.
 
-    Takes seconds (torch and OpenCLIP are imported), the first time for a model longer: its files are
-    downloaded, its text tower is exported, its best precision on this device is measured.
+    On a CPU, from the model cache in tenths of a second; else torch and OpenCLIP are imported, which takes
+    seconds. The first time for a model takes longer: its files are downloaded, its towers are exported,
+    and it is measured what runs fastest on this device.
 
     Args:
         source: From `registry.resolve`.
@@ -56,14 +58,43 @@ def open_image_encoder(
         UsageError: There is no such device here.
         ModelError: Its subclasses say why the model cannot be had or used.
     """
-    from clipsearch.encoders.export import ensure_exported
-    from clipsearch.encoders.openclip import OpenClipImageEncoder, choose_device, load
-
-    choose_device(device)  # an error now, not after a download
     listeners = listeners or Listeners()
+    if device == "cpu" or (device == "auto" and not may_have_gpu()):
+        prepared = _open_prepared(source, batch_size)
+        if prepared is not None:
+            return prepared
+    from clipsearch.encoders import cache
+    from clipsearch.encoders.images import TowerEncoder
+    from clipsearch.encoders.openclip import choose_device, load
+
+    chosen = choose_device(device)  # an error now, not after a download
     loaded = load(source, listeners)
+    from clipsearch.encoders.export import ensure_exported
+    from clipsearch.encoders.precision import fastest_tower
+
     ensure_exported(loaded, listeners)
-    return OpenClipImageEncoder(loaded, device=device, batch_size=batch_size)
+    cache.remember_model(source, loaded.checkpoint.files, loaded.model.fingerprint)
+    return TowerEncoder(loaded.model, fastest_tower(loaded, chosen, listeners), batch_size)
+
+
+def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder | None:
+    """The image encoder as an earlier run has prepared it for this CPU, without torch."""
+    from clipsearch.encoders import cache
+
+    fingerprint = cache.known_model(source)
+    cached = None if fingerprint is None else cache.read(fingerprint)
+    if cached is None:
+        return None
+    from clipsearch.encoders.images import TowerEncoder
+    from clipsearch.encoders.onnx import cpu_hardware, open_image_tower
+
+    engine = cache.engine_of(cached.model.fingerprint, cpu_hardware())
+    if engine is None or not engine.startswith("onnx-"):
+        return None
+    tower = open_image_tower(cached.model.fingerprint, engine)
+    # The same weights may have been cached under another source.
+    model = replace(cached.model, source=source)
+    return None if tower is None else TowerEncoder(model, tower, batch_size)
 
 
 def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> TextEncoder:

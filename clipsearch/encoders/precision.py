@@ -1,122 +1,105 @@
-"""Which number format the image tower runs fastest in on this machine, without harm to the embeddings.
+"""Which engine and number format runs the image tower fastest here, without harm to the embeddings.
 
-ViT-B/32, images per second on one CPU with BF16 instructions: float32 21, bfloat16 75; without them
-bfloat16 is emulated and many times slower. So each candidate is tried for a moment, on pictures with the
-spectrum of natural ones, and remembered in the model cache for this device and this version of torch.
+No processor's best is another's. ViT-B/32, pictures a second on two cores: with BF16 instructions torch's
+float32 21, ONNX Runtime's float32 44, its int8 84, torch's bfloat16 75; without them (AVX2) 14, 14, 25
+and 2. So each is tried for a moment and held against float32, and the choice is remembered in the model
+cache for this device and these versions.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import os
 import platform
+import shutil
+import tempfile
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from clipsearch.encoders import cache
+from clipsearch.encoders.export import export_image_towers
+from clipsearch.encoders.onnx import OnnxImageTower, cpu_hardware, open_image_tower
+from clipsearch.encoders.openclip import TorchTower, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from clipsearch.types import Model, Preprocessing
+    from clipsearch.encoders.images import ImageTower
+    from clipsearch.encoders.openclip import LoadedModel
+    from clipsearch.types import Listeners
 
 # To float32, for every picture tried. The promise is 0.999 for every photo; the worst of thousands is
 # farther off than the worst of a few.
 COSINE = 0.9995
+# Share of each picture's ten nearest that must stay the same.
+OVERLAP = 0.98
+# A tower without torch is ready seconds earlier, in every run; a rate this much lower is worth it.
+_WORTH = 0.9
 # x86 without AVX-512 has no BF16 instructions: emulated, it can only be slower.
 _EMULATING = ("AVX2", "NO AVX")
-_PICTURES = 8
-_SECONDS = 0.3  # for each candidate
+_PICTURES = 32
+_TIMED = 8
+_SECONDS, _PASSES = 0.3, 2  # for each candidate, at least
 
 
-class ImageTower:
-    """An image tower on its device in one number format.
-
-    Args:
-        visual: The module; it is moved and converted.
-        preprocessing: For mean and standard deviation.
-        device: Where it runs.
-        dtype: Of weights and activations.
-        features: Calls the module and returns its embedding.
-    """
-
-    def __init__(
-        self,
-        visual: Any,
-        preprocessing: Preprocessing,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-        features: Callable[[Any, Any], Any],
-    ) -> None:
-        # NHWC bytes seen as NCHW are already in this layout.
-        self._visual = visual.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        self._device, self._dtype, self._features = device, dtype, features
-        mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
-        std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
-        self._scale, self._offset = 1 / (255 * std), -mean / std
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Returns `(n, dim)` float32 unit rows for `(n, height, width, 3)` pictures."""
-        with torch.inference_mode():
-            # Bytes travel, floats do not: a quarter of the transfer.
-            raw = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-            pixels = raw.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._offset)
-            found = self._features(self._visual, pixels.to(self._dtype)).float()
-            rows: NDArray[np.float32] = torch.nn.functional.normalize(found, dim=-1).cpu().numpy()
-        return rows
+def fastest_tower(loaded: LoadedModel, device: torch.device, listeners: Listeners) -> ImageTower:
+    """The fastest tower whose embeddings are as good as those in float32: remembered, or measured now."""
+    fingerprint, hardware = loaded.model.fingerprint, hardware_name(device)
+    engine = cache.engine_of(fingerprint, hardware)
+    if engine in ("float32", *map(_name, formats(device))):
+        return TorchTower(loaded, device, getattr(torch, engine))
+    if engine is not None and device.type == "cpu" and (prepared := open_image_tower(fingerprint, engine)):
+        return prepared
+    listeners.tell(f"trying how {loaded.model.source} runs fastest here; this is done once per model")
+    folder = cache.folder_of(fingerprint)
+    with quiet(), _draft_folder(folder) as draft:
+        tower = _fastest(loaded, device, draft)
+        if isinstance(tower, OnnxImageTower) and draft is not None:
+            for path in draft.glob(f"{tower.path.name}*"):
+                path.replace(folder / path.name)
+            tower = open_image_tower(fingerprint, tower.engine) or tower
+    cache.remember_engine(fingerprint, hardware, tower.engine)
+    return tower
 
 
-def calibrated(
-    visual: Any, model: Model, device: torch.device, features: Callable[[Any, Any], Any]
-) -> tuple[ImageTower, str]:
-    """The fastest tower whose embeddings keep a cosine of `COSINE` to float32, and its format's name."""
-
-    def tower(module: Any, dtype: torch.dtype) -> ImageTower:
-        return ImageTower(module, model.preprocessing, device=device, dtype=dtype, features=features)
-
-    tried = candidates(device)
-    remembered = _Remembered(model.fingerprint, device)
-    if not tried:
-        return tower(visual, torch.float32), "float32"
-    if (name := remembered.get()) is not None:
-        return tower(visual, getattr(torch, name)), name
-    exact = tower(visual, torch.float32)
-    pictures = natural_pictures(_PICTURES, model.preprocessing.size)
-    wanted = exact(pictures)
-    best, best_dtype = exact, torch.float32
-    fastest = _seconds(exact, pictures)
-    for dtype in tried:
-        try:
-            candidate = tower(copy.deepcopy(visual), dtype)
-            # One picture first: an emulated format takes seconds for all of them.
-            if device.type == "cpu" and _once(candidate, pictures[:1]) > 2 * _once(exact, pictures[:1]):
-                continue
-            cosines = (candidate(pictures) * wanted).sum(axis=1)
-        except (RuntimeError, NotImplementedError, TypeError):
-            continue  # an operation of this architecture does not exist in this format
-        # NaN, from an overflow in float16, compares false.
-        if cosines.min() >= COSINE and (took := _seconds(candidate, pictures)) < fastest:
-            best, best_dtype, fastest = candidate, dtype, took
-    name = str(best_dtype).removeprefix("torch.")
-    remembered.put(name)
-    return best, name
+def hardware_name(device: torch.device) -> str:
+    """Device and versions that a measurement holds for."""
+    if device.type == "cpu":
+        return cpu_hardware()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device.type} / {name} / torch {torch.__version__}"
 
 
-def candidates(device: torch.device) -> tuple[torch.dtype, ...]:
-    """Formats that may be faster than float32 on a device."""
+def formats(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Number formats that torch may compute faster in than in float32 on a device."""
     if device.type == "cuda":
         return torch.bfloat16, torch.float16
     if device.type == "mps":
         return (torch.float16,)
     return () if torch.backends.cpu.get_cpu_capability() in _EMULATING else (torch.bfloat16,)
+
+
+def as_good(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
+    """Whether embeddings of pictures, `(n, dim)` unit rows, would find what those in float32 find."""
+    # NaN, from an overflow in float16, compares false.
+    return bool((found * wanted).sum(axis=1).min() >= COSINE) and overlap(found, wanted) >= OVERLAP
+
+
+def overlap(found: NDArray[np.float32], wanted: NDArray[np.float32], k: int = 10) -> float:
+    """Share of the k nearest of each row that are the same in both, `(n, dim)` unit rows."""
+
+    def nearest(rows: NDArray[np.float32]) -> NDArray[np.intp]:
+        scores = rows @ rows.T
+        np.fill_diagonal(scores, -np.inf)
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+    pairs = zip(nearest(found), nearest(wanted), strict=True)
+    return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in pairs]))
 
 
 def natural_pictures(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -142,60 +125,63 @@ def natural_pictures(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
-def _once(tower: ImageTower, pictures: NDArray[np.uint8]) -> float:
-    tower(pictures)  # kernels are chosen in the first call
-    started = time.perf_counter()
-    tower(pictures)
-    return time.perf_counter() - started
+def _fastest(loaded: LoadedModel, device: torch.device, draft: Path | None) -> ImageTower:
+    pictures = natural_pictures(_PICTURES, loaded.model.preprocessing.size)
+    best: ImageTower = TorchTower(loaded, device, torch.float32)
+    wanted = best(pictures)
+    least = _seconds(best, pictures[:_TIMED])
+    for tower in _candidates(loaded, device, draft, pictures):
+        try:
+            good = as_good(tower(pictures), wanted)
+        except (RuntimeError, NotImplementedError, TypeError, MemoryError):
+            continue  # an operation of this architecture does not exist in this format
+        took = _seconds(tower, pictures[:_TIMED]) if good else float("inf")
+        if isinstance(tower, OnnxImageTower) and not isinstance(best, OnnxImageTower):
+            took *= _WORTH
+        if took < least:
+            best, least = tower, took
+    return best
+
+
+def _candidates(
+    loaded: LoadedModel, device: torch.device, draft: Path | None, pictures: NDArray[np.uint8]
+) -> Iterator[ImageTower]:
+    for dtype in formats(device):
+        with suppress(RuntimeError, NotImplementedError, TypeError):
+            yield TorchTower(loaded, device, dtype)
+    if device.type != "cpu" or draft is None:
+        return
+    try:
+        written = export_image_towers(loaded, draft, pictures)
+    except Exception:  # noqa: BLE001 - any operation of any architecture may be missing in the exporter
+        return
+    for name in written:
+        yield OnnxImageTower(draft, f"onnx-{name}")
+
+
+@contextmanager
+def _draft_folder(folder: Path) -> Iterator[Path | None]:
+    """A folder for exported towers, inside the model's; None where that cannot be written."""
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    except OSError:
+        yield None
+        return
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _seconds(tower: ImageTower, pictures: NDArray[np.uint8]) -> float:
     """Best time of one pass; the best, because other programs only ever slow it down."""
-    best, until = float("inf"), time.perf_counter() + _SECONDS
-    while best == float("inf") or time.perf_counter() < until:
+    taken: list[float] = []
+    while len(taken) < _PASSES or sum(taken) < _SECONDS:
         started = time.perf_counter()
         tower(pictures)
-        best = min(best, time.perf_counter() - started)
-    return best
-
-
-class _Remembered:
-    """Earlier results for this model, in `precision.json` of its cache folder."""
-
-    def __init__(self, fingerprint: str, device: torch.device) -> None:
-        self._path = cache.folder_of(fingerprint) / "precision.json"
-        hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-        self._key = f"{device.type} / {hardware} / torch {torch.__version__}"
-        self._allowed = {
-            "float32",
-            *(str(dtype).removeprefix("torch.") for dtype in candidates(device)),
-        }
-
-    def get(self) -> str | None:
-        name = self._all().get(self._key)
-        return name if name in self._allowed else None
-
-    def put(self, name: str) -> None:
-        content = json.dumps({**self._all(), self._key: name}, indent=2)
-        try:
-            temporary = self._path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError:
-            return  # measured again next time
-
-    def _all(self) -> dict[str, str]:
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
