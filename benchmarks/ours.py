@@ -29,7 +29,7 @@ class Clipsearch:
     """The command with a model that is ready for use.
 
     Attributes:
-        cache: For `CLIPSEARCH_CACHE`; holds the exported text tower and the calibrated precision.
+        cache: For `CLIPSEARCH_CACHE`; holds the exported towers.
         model_folder: The model in OpenCLIP's hub layout.
         model: Its identity.
     """
@@ -87,7 +87,7 @@ def prepare(cache: Path) -> Clipsearch:
             in_own_process(make_model, draft)
     library, model_cache = cache / "first-library", cache / "clipsearch-cache"
     if not library.exists():
-        print("letting clipsearch export its text tower ...", flush=True)
+        print("letting clipsearch export its towers ...", flush=True)
         with building(cache / "first-photo") as photos, building(library) as draft:
             Image.new("RGB", (300, 200), "olive").save(photos / "olive.jpg")
             command = (sys.executable, "-m", "clipsearch", "index", str(photos), "-L", str(draft))

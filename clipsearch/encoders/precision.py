@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 COSINE = 0.9995
 # Share of each picture's ten nearest that must stay the same.
 OVERLAP = 0.98
-# A tower without torch is ready seconds earlier, in every run; a rate this much lower is worth it.
+# A tower without torch is ready seconds earlier, in every run, and float32 is exact: a rate this much
+# lower is worth either.
 _WORTH = 0.9
 # x86 without AVX-512 has no BF16 instructions: emulated, it can only be slower.
 _EMULATING = ("AVX2", "NO AVX")
@@ -138,6 +139,8 @@ def _fastest(loaded: LoadedModel, device: torch.device, draft: Path | None) -> I
         took = _seconds(tower, pictures[:_TIMED]) if good else float("inf")
         if isinstance(tower, OnnxImageTower) and not isinstance(best, OnnxImageTower):
             took *= _WORTH
+        if not tower.engine.endswith("float32"):
+            took /= _WORTH
         if took < least:
             best, least = tower, took
     return best
