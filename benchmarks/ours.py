@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from benchmarks.model import make_model
 from benchmarks.population import building
-from benchmarks.process import Command, in_own_process, run
+from benchmarks.process import Command, in_own_process
 from clipsearch import projection
 from clipsearch.catalog.catalog import Arrival, Catalog
+from clipsearch.encoders import open_image_encoder, registry
+from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,16 +86,12 @@ def prepare(cache: Path) -> Clipsearch:
         print("making the random model ...", flush=True)
         with building(folder) as draft:
             in_own_process(make_model, draft)
-    library, model_cache = cache / "first-library", cache / "clipsearch-cache"
-    if not library.exists():
-        print("letting clipsearch export its towers ...", flush=True)
-        with building(cache / "first-photo") as photos, building(library) as draft:
-            Image.new("RGB", (300, 200), "olive").save(photos / "olive.jpg")
-            command = (sys.executable, "-m", "clipsearch", "index", str(photos), "-L", str(draft))
-            environment = {"CLIPSEARCH_CACHE": str(model_cache)}
-            run(Command((*command, "--model", f"local-dir:{folder}"), _PROJECT, environment))
-    with Catalog(library) as catalog:
-        known = catalog.current_model()
-    if known is None:
-        raise RuntimeError(f"{library} has no model; delete it and run again")
-    return Clipsearch(model_cache, folder, known[1])
+    model_cache = cache / "clipsearch-cache"
+    return Clipsearch(model_cache, folder, in_own_process(_prepared, folder, model_cache))
+
+
+def _prepared(folder: Path, model_cache: Path) -> Model:
+    """Let the towers be exported and the fastest engine be found; at once when that was done before."""
+    os.environ["CLIPSEARCH_CACHE"] = str(model_cache)
+    source = registry.resolve(f"{registry.DIR_PREFIX}{folder}")
+    return open_image_encoder(source, listeners=Listeners(notice=print)).model

@@ -44,7 +44,7 @@ class Indexer:
     Args:
         catalog: Opened for writing; the caller holds the writer's lock.
         model: Id and identity of the library's model, None before its first embedding.
-        open_encoder: Loads the model; called only when something must be embedded.
+        open_encoder: Loads the model for about so many photos; called only when there are any to embed.
         listeners: For progress.
         stop: Asked often; once it says True, what is done is committed and the run ends.
     """
@@ -53,7 +53,7 @@ class Indexer:
         self,
         catalog: Catalog,
         model: tuple[int, Model] | None,
-        open_encoder: Callable[[], ImageEncoder],
+        open_encoder: Callable[[int], ImageEncoder],
         *,
         listeners: Listeners,
         stop: Callable[[], bool],
@@ -206,7 +206,7 @@ class Indexer:
     def _load(self) -> ImageEncoder:
         """Load the model and hold it against the library's."""
         self._show("load", force=True)
-        self._encoder = encoder = self._open_encoder()
+        self._encoder = encoder = self._open_encoder(self._total)
         if self._model is None:
             self._model = (self._catalog.choose_model(encoder.model), encoder.model)
         elif self._model[1].fingerprint != encoder.model.fingerprint:

@@ -143,8 +143,8 @@ class Library:
 
             source = known[1].source if known else wanted
 
-            def open_encoder() -> ImageEncoder:
-                return self._open_encoder(source, device, batch_size)
+            def open_encoder(photos: int) -> ImageEncoder:
+                return self._open_encoder(source, device, batch_size, photos)
 
             indexer = Indexer(catalog, known, open_encoder, listeners=self._listeners, stop=stop)
             before = {root.id for root in catalog.roots()}
@@ -160,16 +160,20 @@ class Library:
                 self._tell_of(indexer.model[1])
         return report
 
-    def _open_encoder(self, source: ModelSource | None, device: str, batch_size: int | None) -> ImageEncoder:
+    def _open_encoder(
+        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int
+    ) -> ImageEncoder:
         """The named model, or the default one; where that cannot be had, the built-in."""
         listeners = self._listeners
         if source is not None:
-            return open_image_encoder(source, device=device, batch_size=batch_size, listeners=listeners)
+            return open_image_encoder(
+                source, device=device, batch_size=batch_size, pictures=photos, listeners=listeners
+            )
         try:
-            return self._open_encoder(resolve(DEFAULT_MODEL), device, batch_size)
+            return self._open_encoder(resolve(DEFAULT_MODEL), device, batch_size, photos)
         except ModelUnavailableError as error:
             listeners.tell(f"{error.message}. Making this library with the small built-in model instead")
-            return self._open_encoder(resolve(BUILTIN_MODEL), device, batch_size)
+            return self._open_encoder(resolve(BUILTIN_MODEL), device, batch_size, photos)
 
     def _tell_of(self, model: Model) -> None:
         """Say once, quietly, that a small model answers."""

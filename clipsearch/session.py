@@ -90,7 +90,7 @@ class Session:
     def _images(self) -> ImageEncoder:
         _, model = self.model()
         if self._image_encoder is None or self._image_encoder.model.fingerprint != model.fingerprint:
-            encoder = open_image_encoder(model.source, listeners=self._listeners)
+            encoder = open_image_encoder(model.source, pictures=1, listeners=self._listeners)
             if encoder.model.fingerprint != model.fingerprint:
                 raise ModelMismatchError(
                     f"{model.source} is no longer the model of this library: its weights have changed",

@@ -154,6 +154,23 @@ def test_what_is_fastest_is_measured_once_and_then_needs_no_torch(folder: Path) 
     assert done.stdout.split() == ["onnx-float32", "False"]
 
 
+def test_first_few_pictures_of_a_model_do_not_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = registry.resolve(str(folder))
+    told: list[str] = []
+    listeners = Listeners(notice=told.append)
+    first = open_image_encoder(source, device="cpu", pictures=3, listeners=listeners)
+    assert isinstance(first, TowerEncoder)
+    assert first.engine == "float32"
+    assert not any("runs fastest" in sentence for sentence in told)
+    second = open_image_encoder(source, device="cpu", pictures=3, listeners=listeners)
+    assert any("runs fastest" in sentence for sentence in told)
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(folder / "other-cache"))
+    open_image_encoder(source, device="cpu", pictures=100_000, listeners=listeners)
+    assert len([sentence for sentence in told if "runs fastest" in sentence]) == 2
+    images = precision.natural_pictures(3, (32, 32))
+    assert (second.encode(images) * first.encode(images)).sum(axis=1).min() >= 0.999
+
+
 def test_changed_weights_are_another_model(folder: Path, tmp_path: Path) -> None:
     before = opened(folder).model
     os.utime(folder / "open_clip_model.safetensors")

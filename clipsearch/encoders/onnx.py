@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 32
-# ViT-B/32 in float32 takes as long for a picture alone as for one of many; small towers do not.
+# Pictures as large as these; of smaller ones more, so that what is done once a run or a batch stays small.
+_PIXELS = 224 * 224
 _IMAGES_PER_RUN = 4
 _IMAGES_AT_LEAST = 16
 
@@ -93,16 +94,18 @@ class OnnxImageTower:
     def __init__(self, folder: Path, engine: str) -> None:
         self.engine = engine
         self.path = folder / cache.image_name(engine.removeprefix("onnx-"))
-        cores = usable_cores()
-        self.batch_size = max(_IMAGES_AT_LEAST, 4 * cores)
-        # In 8 bits all that is computed in one run shares its scales.
-        self._run_size = 1 if engine == "onnx-int8" else _IMAGES_PER_RUN
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(self.path), options, providers=["CPUExecutionProvider"]
         )
+        cores = usable_cores()
+        _, height, width, _ = self._session.get_inputs()[0].shape
+        smaller = max(1, _PIXELS // (height * width))
+        self.batch_size = smaller * max(_IMAGES_AT_LEAST, _IMAGES_PER_RUN * cores)
+        # In 8 bits all that is computed in one run shares its scales.
+        self._run_size = 1 if engine == "onnx-int8" else smaller * _IMAGES_PER_RUN
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="embed")
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from clipsearch.types import Model, ModelSource
 
 
+# Preparing takes 5 s for the built-in model and 20 s for ViT-B/32, on two cores.
+_WORTH_PREPARING = 500
+
+
 @dataclass(frozen=True, slots=True)
 class AvailableModel:
     """A line of `clipsearch models`.
@@ -40,6 +44,7 @@ def open_image_encoder(
     *,
     device: str = "auto",
     batch_size: int | None = None,
+    pictures: int | None = None,
     listeners: Listeners | None = None,
 ) -> ImageEncoder:
     """Load a model for indexing, and see to it that text queries will find it in the cache.
@@ -52,6 +57,8 @@ def open_image_encoder(
         source: From `registry.resolve`.
         device: `auto`, `cuda`, `mps` or `cpu`.
         batch_size: Pictures in one forward pass; None for a size that suits the device.
+        pictures: How many are to be embedded now, if known: the first few of a model do not wait until it
+            is known what embeds fastest.
         listeners: Told about downloads and what is done once.
 
     Raises:
@@ -70,11 +77,17 @@ def open_image_encoder(
     chosen = choose_device(device)  # an error now, not after a download
     loaded = load(source, listeners)
     from clipsearch.encoders.export import ensure_exported
-    from clipsearch.encoders.precision import fastest_tower
+    from clipsearch.encoders.precision import exact_tower, fastest_tower
 
+    fingerprint = loaded.model.fingerprint
+    is_new = cache.read(fingerprint) is None
     ensure_exported(loaded, listeners)
-    cache.remember_model(source, loaded.checkpoint.files, loaded.model.fingerprint)
-    return TowerEncoder(loaded.model, fastest_tower(loaded, chosen, listeners), batch_size)
+    cache.remember_model(source, loaded.checkpoint.files, fingerprint)
+    if is_new and chosen.type == "cpu" and pictures is not None and pictures < _WORTH_PREPARING:
+        tower = exact_tower(loaded, chosen)
+    else:
+        tower = fastest_tower(loaded, chosen, listeners)
+    return TowerEncoder(loaded.model, tower, batch_size)
 
 
 def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder | None:

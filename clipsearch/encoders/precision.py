@@ -68,6 +68,11 @@ def fastest_tower(loaded: LoadedModel, device: torch.device, listeners: Listener
     return tower
 
 
+def exact_tower(loaded: LoadedModel, device: torch.device) -> ImageTower:
+    """The tower as OpenCLIP computes it, ready at once."""
+    return TorchTower(loaded, device, torch.float32)
+
+
 def hardware_name(device: torch.device) -> str:
     """Device and versions that a measurement holds for."""
     if device.type == "cpu":
@@ -128,7 +133,7 @@ def natural_pictures(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _fastest(loaded: LoadedModel, device: torch.device, draft: Path | None) -> ImageTower:
     pictures = natural_pictures(_PICTURES, loaded.model.preprocessing.size)
-    best: ImageTower = TorchTower(loaded, device, torch.float32)
+    best = exact_tower(loaded, device)
     wanted = best(pictures)
     least = _seconds(best, pictures[:_TIMED])
     for tower in _candidates(loaded, device, draft, pictures):
