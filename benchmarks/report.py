@@ -18,8 +18,8 @@ from rich.text import Text
 
 from clipsearch.machine import cpu_name, usable_cores
 
-Unit = Literal["s", "photos/s", "MB", "kB"]
-_SCALE: dict[Unit, float] = {"s": 1, "photos/s": 1, "MB": 1e6, "kB": 1e3}
+Unit = Literal["s", "photos/s", "MB", "kB", "%"]
+_SCALE: dict[Unit, float] = {"s": 1, "photos/s": 1, "MB": 1e6, "kB": 1e3, "%": 1}
 _OUR_PACKAGES = ("numpy", "pillow", "torch", "open_clip_torch", "onnxruntime", "faiss-cpu")
 _PLAIN_WIDTH = 132
 

@@ -25,6 +25,7 @@ from clipsearch.types import (
     LibraryStatus,
     Listeners,
     Match,
+    OptimizeReport,
     Prediction,
     RootStatus,
     SkippedFile,
@@ -217,6 +218,32 @@ class Library:
                     )
             return catalog.move_root(key, target)
 
+    def optimize(
+        self, *, exact: bool = False, progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> OptimizeReport:
+        """Make searches in a very large library faster, by looking only where the best matches are likely.
+
+        At least 99 % of the ten best are found, measured on the library's own photos and on texts. Searches
+        inside a folder stay exact. Photos indexed later are searched exactly until the next call.
+
+        Args:
+            exact: Undo it: every search reads all vectors again.
+            progress: Told of photos done, and of how many.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import optimizing
+
+        session = self._session()
+        key, model = session.model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            return optimizing.optimize(
+                catalog, self.path, key, model, session.encode_texts, exact=exact, progress=progress
+            )
+
     def _root(self, catalog: Catalog, path: Path | str) -> int:
         wanted = absolute(path)
         roots = catalog.roots()
@@ -340,7 +367,7 @@ class Library:
         """
         catalog = self._session().catalog
         known = catalog.current_model()
-        stamp = catalog.projection(known[0]) if known else None
+        segments = catalog.segments(known[0]) if known else []
         roots = tuple(
             RootStatus(
                 root.path,
@@ -361,8 +388,9 @@ class Library:
             skipped=catalog.count_skipped(),
             model=known[1] if known else None,
             catalog_bytes=sum(path.stat().st_size for path in self.path.glob(f"{FILE_NAME}*")),
-            store_bytes=stamp.bytes if stamp else 0,
-            store_rows=stamp.rows if stamp else 0,
+            store_bytes=sum(segment.bytes for segment in segments),
+            store_rows=sum(segment.rows for segment in segments),
+            grouped_rows=sum(segment.rows for segment in segments if segment.grouped),
             last_run=catalog.last_run(),
         )
 

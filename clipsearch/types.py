@@ -163,7 +163,7 @@ class RootStatus:
 
 @dataclass(frozen=True, slots=True)
 class LibraryStatus:
-    """What a library holds. Sizes in bytes."""
+    """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped."""
 
     path: Path
     version: int
@@ -176,6 +176,7 @@ class LibraryStatus:
     catalog_bytes: int
     store_bytes: int
     store_rows: int
+    grouped_rows: int
     last_run: IndexReport | None
 
 
@@ -214,6 +215,28 @@ class IndexReport:
     offline: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
     interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeReport:
+    """What `optimize` did.
+
+    Attributes:
+        vectors: Vectors that a search answers from.
+        grouped: Those of them in groups now, of which a search reads the nearest only.
+        recall: Share of the ten best matches that a search finds, the lowest measured; None where nothing
+            was grouped.
+        before: Seconds of a search before.
+        after: Seconds of a search now.
+        seconds: Wall clock of the whole.
+    """
+
+    vectors: int
+    grouped: int
+    recall: float | None
+    before: float
+    after: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from clipsearch.stores import faiss as faiss_store
+from clipsearch.stores import grouped as grouped_store
 from clipsearch.stores.exact import ExactStore
 from clipsearch.stores.faiss import FaissStore
+from clipsearch.stores.grouped import GroupedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +26,25 @@ if TYPE_CHECKING:
 DIM = 48
 
 
-@pytest.fixture(params=["exact", "faiss"])
-def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
+@pytest.fixture(params=["exact", "faiss", "grouped"])
+def build(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     def exact(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
         return ExactStore(ids, vectors)
 
     def faiss(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
         middle = len(ids) // 3
         blocks = [(ids[:middle], vectors[:middle]), (ids[middle:], vectors[middle:])]
-        faiss_store.build(tmp_path / "store.faiss", DIM, blocks)
+        faiss_store.build(tmp_path / "store.faiss", DIM, len(ids), blocks)
         return FaissStore(tmp_path / "store.faiss")
 
-    return {"exact": exact, "faiss": faiss}[request.param]
+    def grouped(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
+        path = tmp_path / "store.faiss"
+        monkeypatch.setattr(grouped_store, "MAX_SHARE", 1)
+        monkeypatch.setattr(grouped_store, "RECALL", 1.0)
+        assert grouped_store.build_grouped(path, DIM, ExactStore(ids, vectors), queries(200))
+        return GroupedStore(path)
+
+    return {"exact": exact, "faiss": faiss, "grouped": grouped}[request.param]
 
 
 @pytest.fixture
@@ -105,20 +114,39 @@ def test_equal_scores_come_by_ascending_id(build: Build) -> None:
 
 def test_blocks_give_every_vector_back_bit_for_bit(build: Build, data) -> None:
     ids, vectors = data
-    blocks = list(build(ids, vectors).blocks(size=64))
+    store = build(ids, vectors)
+    blocks = list(store.blocks(size=64))
     assert max(len(block_ids) for block_ids, _ in blocks) == 64
-    np.testing.assert_array_equal(np.concatenate([block_ids for block_ids, _ in blocks]), ids)
-    np.testing.assert_array_equal(np.concatenate([rows for _, rows in blocks]), vectors)
+    order = np.arange(len(ids))
+    if isinstance(store, GroupedStore):
+        order = np.argsort(ids)
+    np.testing.assert_array_equal(np.concatenate([block_ids for block_ids, _ in blocks]), ids[order])
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in blocks]), vectors[order])
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "truncated"])
 def test_a_damaged_file_is_an_os_error(tmp_path: Path, data, damage: str) -> None:
     path = tmp_path / "store.faiss"
     if damage != "missing":
-        faiss_store.build(path, DIM, [data])
+        faiss_store.build(path, DIM, len(data[0]), [data])
         whole = path.read_bytes()
         path.write_bytes(
             {"empty": b"", "garbage": b"x" * len(whole), "truncated": whole[: len(whole) // 2]}[damage]
         )
     with pytest.raises(OSError, match="store"):
         FaissStore(path)
+    with pytest.raises(OSError, match="store"):
+        GroupedStore(path)
+
+
+def test_a_store_of_the_other_kind_is_an_os_error(
+    tmp_path: Path, data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouped_store, "MAX_SHARE", 1)
+    flat, grouped = tmp_path / "flat.store", tmp_path / "grouped.store"
+    faiss_store.build(flat, DIM, len(data[0]), [data])
+    assert grouped_store.build_grouped(grouped, DIM, FaissStore(flat), queries(50))
+    with pytest.raises(OSError, match="store"):
+        GroupedStore(flat)
+    with pytest.raises(OSError, match="store"):
+        FaissStore(grouped)

@@ -88,8 +88,27 @@ def _first_tables(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
+def _segments(connection: sqlite3.Connection) -> None:
+    """A model's vectors lie in several files; the one that there was is the first of them."""
+    connection.execute("ALTER TABLE projection RENAME TO whole")
+    connection.execute("""
+        CREATE TABLE projection (
+            model INTEGER NOT NULL REFERENCES model,
+            first INTEGER NOT NULL,               -- it reflects the embeddings with ids above this ...
+            last INTEGER NOT NULL,                -- ... up to this
+            file TEXT NOT NULL,                   -- name inside the library's folder
+            bytes INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            grouped INTEGER NOT NULL,             -- 1 where searches look into the nearest groups only
+            PRIMARY KEY (model, first)
+        ) WITHOUT ROWID
+    """)
+    connection.execute("INSERT INTO projection SELECT model, 0, last, file, bytes, rows, 0 FROM whole")
+    connection.execute("DROP TABLE whole")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables,)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments)
 VERSION = len(MIGRATIONS)
 
 

@@ -92,7 +92,9 @@ def _photos(held: LibraryStatus) -> str:
 
 def _sizes(held: LibraryStatus) -> str:
     index = f", {size(held.store_bytes)} vector index" if held.store_bytes else ""
-    return f"{size(held.catalog_bytes)} catalog{index}"
+    part = "" if held.grouped_rows == held.store_rows else f" for {count(held.grouped_rows, 'photo')}"
+    note = f", searched approximately{part}" if held.grouped_rows else ""
+    return f"{size(held.catalog_bytes)} catalog{index}{note}"
 
 
 def _model(model: Model | None) -> str:

@@ -1,11 +1,13 @@
 """Vector stores: find the nearest neighbors of a vector.
 
-A store is a projection of the catalog, never the truth. One file an engine; `exact` (numpy) and
-`faiss` keep the same contract, checked against numpy in `tests/test_stores.py`:
+A store is a projection of the catalog, never the truth. One file an engine; `exact` (numpy), `faiss`
+and `grouped` keep the same contract, checked against numpy in `tests/test_stores.py`:
 
 * vectors are unit rows, score is cosine similarity, higher is better;
 * results come best first, equal scores by ascending id;
 * padding never leaves the adapter: fewer neighbors than asked for means there are no more.
+
+Only `grouped` may miss a neighbor, in short searches among all; every score is exact.
 """
 
 from __future__ import annotations

@@ -7,12 +7,11 @@ the page cache instead of private memory. A float32 index would take a second to
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
-from clipsearch.stores import Neighbors
 from clipsearch.stores.exact import best
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from clipsearch.stores import Neighbors
 
 
 class FaissStore:
@@ -33,11 +34,8 @@ class FaissStore:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._index = faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)
-            flat = faiss.downcast_index(self._index.index)
-        except (RuntimeError, AttributeError) as error:
-            raise OSError(f"not a readable vector index: {path}") from error
+        self._index = read(path)
+        flat = faiss.downcast_index(getattr(self._index, "index", None))
         if not isinstance(flat, faiss.IndexScalarQuantizer) or flat.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise OSError(f"not an index that clipsearch wrote: {path}")
         self._flat = flat
@@ -48,18 +46,8 @@ class FaissStore:
 
     def search(self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None) -> Neighbors:
         """See `VectorStore.search`."""
-        parameters = None
-        if among is not None:
-            if not len(among):
-                return Neighbors(np.empty(0, np.int64), np.empty(0, np.float32))
-            # One bit an id: a test costs the same however many are allowed.
-            allowed = np.zeros(int(among[-1]) + 1, np.bool_)
-            allowed[among] = True
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            parameters = faiss.SearchParameters(sel=selector)
-        scores, ids = self._index.search(query[None], min(k, len(self)), params=parameters)
-        found = ids[0] >= 0  # FAISS pads with -1 where it has no more
-        return best(ids[0][found], scores[0][found], k)
+        parameters = None if among is None else faiss.SearchParameters(sel=selector(among))
+        return found(self._index, query, k, parameters)
 
     def blocks(self, size: int = 65_536) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """See `VectorStore.blocks`."""
@@ -72,13 +60,57 @@ class FaissStore:
             yield ids[start : start + size].copy(), codes[start : start + size].copy()
 
 
-def build(path: Path, dim: int, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]) -> None:
-    """Write a store file from `(m,)` ids and `(m, dim)` float16 unit rows; flushed to disk on return."""
-    flat = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    flat.is_trained = True  # half precision has nothing to learn
-    index = faiss.IndexIDMap(flat)
-    for ids, vectors in blocks:
-        index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+def read(path: Path) -> Any:
+    """The index in a file, its vectors mapped into memory.
+
+    Raises:
+        OSError: The file is missing or is no index.
+    """
+    try:
+        return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise OSError(f"not a readable vector index: {path}") from error
+
+
+def write(index: Any, path: Path) -> None:
+    """Write an index to a file; flushed to disk on return."""
     faiss.write_index(index, os.fspath(path))
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def selector(among: NDArray[np.int64]) -> Any:
+    """Lets the given ids answer, ascending ones."""
+    # One bit an id: a test costs the same however many are allowed.
+    allowed = np.zeros(int(among[-1]) + 1 if len(among) else 1, np.bool_)
+    allowed[among] = True
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def found(index: Any, query: NDArray[np.float32], k: int, parameters: Any) -> Neighbors:
+    """What an index finds for one vector."""
+    scores, ids = index.search(query[None], min(k, index.ntotal), params=parameters)
+    real = ids[0] >= 0  # FAISS pads with -1 where it has no more
+    return best(ids[0][real], scores[0][real], k)
+
+
+def build(
+    path: Path, dim: int, rows: int, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]
+) -> None:
+    """Write a store file; flushed to disk on return.
+
+    Args:
+        path: The file.
+        dim: Length of a vector.
+        rows: How many there will be; a guess costs memory only.
+        blocks: `(m,)` ids and `(m, dim)` float16 unit rows.
+    """
+    flat = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    flat.is_trained = True  # half precision has nothing to learn
+    # Growing step by step, the vectors would lie in memory up to three times.
+    flat.codes.resize(rows * flat.code_size)
+    flat.codes.resize(0)
+    index = faiss.IndexIDMap(flat)
+    for ids, vectors in blocks:
+        index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+    write(index, path)
