@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,4 +127,6 @@ def open_image_tower(fingerprint: str, engine: str) -> OnnxImageTower | None:
 
 def cpu_hardware() -> str:
     """The CPU and the versions that a measurement of engines holds for."""
+    from importlib.metadata import version
+
     return f"cpu / {cpu_name()} / onnxruntime {onnxruntime.__version__} / torch {version('torch')}"
