@@ -46,7 +46,9 @@ def main() -> int:
     folder = gather(chosen.cache, chosen.photos, count)
     paths = sorted(folder.rglob("*.jpg"))[:_DECODED]
     scaled, whole = decode_rate(paths, scaled=True), decode_rate(paths, scaled=False)
-    forward = forward_rates(sides.ours.model_folder, sides.theirs.visual)
+    forward = forward_rates(
+        sides.ours.model_folder, sides.theirs.visual, (sides.ours.cache, sides.ours.model.source)
+    )
     # Decoder and model share the cores: their times for a photo add up.
     limit = 1 / (1 / scaled + 1 / max(forward.values()))
 

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.process import Command, in_own_process, run
+from clipsearch.encoders import open_image_encoder
 from clipsearch.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from clipsearch.types import ModelSource
 
 _SECONDS = 3.0  # a measurement
 _INPUT = 256
@@ -85,18 +88,20 @@ def decode_rate(paths: Sequence[Path], *, scaled: bool) -> float:
         return len(paths) / (time.perf_counter() - started)
 
 
-def forward_rates(model: Path, visual: Path) -> dict[str, float]:
-    """Pictures a second through the image tower alone, all cores on one pass.
+def forward_rates(model: Path, visual: Path, prepared: tuple[Path, ModelSource]) -> dict[str, float]:
+    """Pictures a second through the image tower alone, all cores.
 
     Args:
         model: Folder of the model in OpenCLIP's hub layout.
         visual: The same tower as rclip has it.
+        prepared: Cache folder and source of the same tower as clipsearch has prepared it here.
 
     Returns:
         By engine and number format.
     """
     rates = {f"torch {kind}": in_own_process(_torch_rate, model, kind) for kind in ("float32", "bfloat16")}
-    return {**rates, "onnxruntime float32": in_own_process(_onnx_rate, visual)}
+    rates["onnxruntime float32"] = in_own_process(_onnx_rate, visual)
+    return rates | dict([in_own_process(_prepared_rate, *prepared)])
 
 
 def _torch_rate(model: Path, kind: str) -> float:
@@ -120,6 +125,15 @@ def _onnx_rate(visual: Path) -> float:
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(str(visual), options, providers=["CPUExecutionProvider"])
     return _RCLIP_BATCH * _rate(partial(session.run, None, {"input": _pictures(_RCLIP_BATCH)}))
+
+
+def _prepared_rate(cache: Path, source: ModelSource) -> tuple[str, float]:
+    os.environ["CLIPSEARCH_CACHE"] = str(cache)
+    encoder = open_image_encoder(source)
+    count = encoder.batch_size
+    pictures = np.random.default_rng(0).integers(0, 256, (count, _INPUT, _INPUT, 3), np.uint8)
+    rate = count * _rate(partial(encoder.encode, pictures))
+    return f"clipsearch's own {encoder.engine}", rate
 
 
 def _pictures(count: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def prepare(cache: Path) -> Clipsearch:
         print("making the random model ...", flush=True)
         with building(folder) as draft:
             in_own_process(make_model, draft)
+    # As pip leaves a package; an environment variable may keep Python from doing so by itself.
+    compileall.compile_dir(_PROJECT / "clipsearch", quiet=1)
     model_cache = cache / "clipsearch-cache"
     return Clipsearch(model_cache, folder, in_own_process(_prepared, folder, model_cache))
 

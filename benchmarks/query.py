@@ -6,12 +6,13 @@ python -m benchmarks.query --sizes 1000,100000,1000000
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.libraries import Sides
 from benchmarks.limits import interpreter_start, read_bandwidth
 from benchmarks.population import DIM
-from benchmarks.process import Contender, in_turns, output_of
+from benchmarks.process import Contender, in_turns, output_of, read_files
 from benchmarks.report import Row, Wanted, parser, show
 
 _QUERY = "a brown dog on the beach"
@@ -33,8 +34,14 @@ def main() -> int:
         libraries = sides.imagined(size)
         theirs, ours = in_turns(
             [
-                Contender(sides.theirs.search(libraries.theirs, libraries.root, _QUERY)),
-                Contender(sides.ours.command(libraries.ours, "search", _QUERY)),
+                Contender(
+                    sides.theirs.search(libraries.theirs, libraries.root, _QUERY),
+                    prepare=partial(read_files, libraries.theirs),
+                ),
+                Contender(
+                    sides.ours.command(libraries.ours, "search", _QUERY),
+                    prepare=partial(read_files, libraries.ours),
+                ),
             ],
             chosen.rounds,
         )

@@ -108,16 +108,12 @@ def test_deleted_cache_is_made_again_and_said_so(clip: tuple[Path, Model]) -> No
     np.testing.assert_allclose(encoder.encode(["a dog"]), wanted, atol=1e-5)
     assert "not in the model cache any more" in told[0]
     assert folder.is_dir()
-    assert os.listdir(folder.parent) == [folder.name]  # noqa: PTH208 - hidden leftovers count
+    assert set(os.listdir(folder.parent)) == {folder.name, "checkpoints.json"}  # noqa: PTH208 - no hidden leftovers
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "text.onnx.data",
-        pytest.param("tokenizer.json", marks=pytest.mark.slow),
-        pytest.param("model.json", marks=pytest.mark.slow),
-    ],
+    ["text.onnx.data", pytest.param("model.json", marks=pytest.mark.slow)],
 )
 def test_damaged_cache_is_made_again(clip: tuple[Path, Model], name: str) -> None:
     folder, model = clip

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from clipsearch.encoders.tokenizer import Cleaning, Tokenizer, clean
 from clipsearch.encoders.vocabulary import write_tokenizer
-from clipsearch.errors import BadCheckpointError, UnknownModelError
+from clipsearch.errors import BadCheckpointError, ModelError, UnknownModelError
 from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
@@ -219,3 +220,45 @@ def test_query_time_imports_neither_torch_nor_transformers_nor_ftfy(tmp_path: Pa
         "assert not {'torch', 'transformers', 'open_clip', 'ftfy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer]:
+    """With the merges of plain English at hand, and without."""
+    folder = tmp_path_factory.mktemp("clip")
+    quick = tokenizer(folder, {})
+    (folder / "alone").mkdir()
+    shutil.copy(folder / "out.json", folder / "alone")
+    return quick, Tokenizer(folder / "alone" / "out.json", quick.settings)
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126)), min_size=1))
+@settings(max_examples=300)
+def test_plain_english_is_encoded_alike_without_tokenizers(
+    both: tuple[Tokenizer, Tokenizer], texts: list[str]
+) -> None:
+    np.testing.assert_array_equal(both[0](texts), both[1](texts))
+
+
+def test_query_in_plain_english_does_not_import_tokenizers(both: tuple[Tokenizer, Tokenizer]) -> None:
+    code = (
+        "import sys; from pathlib import Path;"
+        "from clipsearch.encoders.tokenizer import Tokenizer, TokenizerSettings;"
+        f"made = Tokenizer(Path({str(both[0]._path)!r}), {both[0].settings!r});"
+        "print(made(['A golden retriever, on the beach']).tolist()[0][:9], 'tokenizers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == f"{both[1](['A golden retriever, on the beach']).tolist()[0][:9]} False"
+
+
+def test_damaged_vocabulary_is_one_clear_line(both: tuple[Tokenizer, Tokenizer], tmp_path: Path) -> None:
+    whole = both[0]._path.parent
+    shutil.copy(whole / "merges.txt", tmp_path)
+    (tmp_path / "out.json").write_text('{"version"')
+    made = Tokenizer(tmp_path / "out.json", both[0].settings)
+    np.testing.assert_array_equal(made(["a dog"]), both[0](["a dog"]))
+    with pytest.raises(ModelError, match="the model cache is damaged"):
+        made(["ein Hund im Café"])
+    (tmp_path / "merges.txt").write_text("a b\nc d")
+    with pytest.raises(ModelError, match="the model cache is damaged"):
+        Tokenizer(tmp_path / "out.json", both[0].settings)

@@ -34,9 +34,16 @@ __all__ = [
 
 
 class ImageEncoder(Protocol):
-    """Pictures to embeddings."""
+    """Pictures to embeddings.
+
+    Attributes:
+        model: Whose embeddings.
+        engine: What computes, in which number format.
+        batch_size: Pictures in one forward pass.
+    """
 
     model: Model
+    engine: str
     batch_size: int
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -16,7 +16,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +178,8 @@ def remember_model(source: ModelSource, files: Sequence[Path], fingerprint: str)
 
 
 def _states(paths: Iterable[str]) -> list[list[Any]]:
+    from importlib.metadata import version
+
     states = [(path, Path(path).stat()) for path in paths if path != _OPEN_CLIP]
     # OpenCLIP fills in what a configuration leaves open.
     return [[_OPEN_CLIP, version("open_clip_torch"), 0]] + [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,7 @@ _BATCH = 32
 # Pictures as large as these; of smaller ones more, so that what is done once a run or a batch stays small.
 _PIXELS = 224 * 224
 _IMAGES_PER_RUN = 4
-_IMAGES_AT_LEAST = 16
+_IMAGES_PER_CORE = 16  # in a batch: at its end, cores wait for the last one
 
 
 class OnnxTextEncoder:
@@ -103,7 +102,7 @@ class OnnxImageTower:
         cores = usable_cores()
         _, height, width, _ = self._session.get_inputs()[0].shape
         smaller = max(1, _PIXELS // (height * width))
-        self.batch_size = smaller * max(_IMAGES_AT_LEAST, _IMAGES_PER_RUN * cores)
+        self.batch_size = smaller * _IMAGES_PER_CORE * cores
         # In 8 bits all that is computed in one run shares its scales.
         self._run_size = 1 if engine == "onnx-int8" else smaller * _IMAGES_PER_RUN
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="embed")
@@ -128,4 +127,6 @@ def open_image_tower(fingerprint: str, engine: str) -> OnnxImageTower | None:
 
 def cpu_hardware() -> str:
     """The CPU and the versions that a measurement of engines holds for."""
+    from importlib.metadata import version
+
     return f"cpu / {cpu_name()} / onnxruntime {onnxruntime.__version__} / torch {version('torch')}"

@@ -25,8 +25,8 @@ _DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 def quantize(model: ModelProto) -> int:
     """Replace the products of token sequences with constant weights, in place.
 
-    A product of `(n, tokens, width)` is nearly all of the work in a transformer. What is left in
-    float32 costs little and decides much: the embedding of the patches, and everything after pooling.
+    A product of `(n, tokens, width)` is nearly all of the work in a transformer. What is left in float32,
+    everything after pooling, costs little and decides much.
 
     Args:
         model: Exported, with its weights in memory.
@@ -84,9 +84,20 @@ def _keep(field: Any, kept: list[Any]) -> None:
 
 
 def _rounded(name: str, weight: NDArray[Any]) -> list[TensorProto]:
+    """The weight in 8 bits, and the scale of each output."""
     scale = np.maximum(np.abs(weight).max(axis=0), 1e-12) / _LARGEST
-    rounded = np.rint(weight / scale).astype(np.int8)
+    exact = weight / scale
+    rounded = np.rint(exact)
+    # Errors of an output add up where inputs have a mean in common: bytes, what GELU lets pass. So those
+    # nearest to the middle are rounded the other way until the errors cancel (least cosine of 250 photos when
+    # the patches are rounded too: 0.9985 without, 0.9999 with it).
+    error = exact - rounded
+    surplus = np.rint(error.sum(axis=0))
+    order = np.argsort(-error * np.sign(surplus), axis=0, kind="stable")
+    turned = np.arange(len(weight))[:, None] < np.abs(surplus)
+    moved = np.take_along_axis(rounded, order, axis=0) + turned * np.sign(surplus)
+    np.put_along_axis(rounded, order, moved, axis=0)
     return [
-        numpy_helper.from_array(rounded, f"{name}.int8"),
+        numpy_helper.from_array(rounded.clip(-_LARGEST, _LARGEST).astype(np.int8), f"{name}.int8"),
         numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
     ]

@@ -9,17 +9,23 @@ from __future__ import annotations
 import html
 import re
 import string
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from tokenizers import Tokenizer as Backend
+
+from clipsearch.encoders.merges import NAME as MERGES_NAME
+from clipsearch.encoders.merges import Merges
+from clipsearch.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer as Backend
 
 Cleaning = Literal["lower", "whitespace", "canonicalize"]
 
@@ -62,19 +68,36 @@ class Tokenizer:
     """Texts to ids for one model.
 
     Args:
-        path: `tokenizer.json`.
+        path: `tokenizer.json`, with CLIP's merges beside it.
         settings: Written beside it.
     """
 
     def __init__(self, path: Path, settings: TokenizerSettings) -> None:
         self.settings = settings
-        self._backend = Backend.from_file(str(path))
-        self._backend.no_padding()
-        self._backend.no_truncation()
-        if settings.kind == "plain":
-            self._backend.enable_truncation(
-                settings.context_length, direction="left" if settings.cut_left else "right"
+        self._path = path
+        self._merges: Merges | None = None
+        if settings.kind == "clip":
+            with suppress(OSError, ValueError):
+                self._merges = Merges(path.with_name(MERGES_NAME))
+        if self._merges is None:
+            _ = self._backend  # a damaged file is noticed now
+
+    @cached_property
+    def _backend(self) -> Backend:
+        from tokenizers import Tokenizer as Opened
+
+        try:
+            backend = Opened.from_file(str(self._path))
+        except Exception as error:  # it has no class of its own
+            hint = "delete its folder: it is made again from the model"
+            raise ModelError(f"the model cache is damaged: {self._path} ({error})", hint) from error
+        backend.no_padding()
+        backend.no_truncation()
+        if self.settings.kind == "plain":
+            backend.enable_truncation(
+                self.settings.context_length, direction="left" if self.settings.cut_left else "right"
             )
+        return backend
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Returns `(n, context_length)` int64 ids; longer texts are cut as the model's own tokenizer cuts."""
@@ -101,6 +124,8 @@ class Tokenizer:
         return [*row, *[settings.pad] * (length - 1 - len(row)), settings.last]
 
     def _clip(self, text: str) -> list[int]:
+        if self._merges is not None and (found := self._merges.encode(text)) is not None:
+            return found
         if "_of_text>" not in text:
             return list(self._backend.encode(text, add_special_tokens=False).ids)
         # OpenCLIP takes a special token typed by the user for the real one, but only where its word

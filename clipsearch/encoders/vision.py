@@ -93,10 +93,8 @@ class ClassTokenTransformer(torch.nn.Module):
         visual = self.visual
         count, (rows, columns), (height, width) = images.shape[0], visual.grid_size, visual.patch_size
         cut = images.reshape(count, rows, height, columns, width, 3).permute(0, 1, 3, 2, 4, 5)
-        # Four dimensions, not three: `quantize` leaves this product alone. Bytes have a large mean, with
-        # which rounded weights make an error that all patches share.
-        patches = cut.reshape(count, rows, columns, height * width * 3).float() @ self.patch_weight
-        patches = (patches + self.patch_bias).reshape(count, rows * columns, -1)
+        patches = cut.reshape(count, rows * columns, height * width * 3).float() @ self.patch_weight
+        patches = patches + self.patch_bias
         token = visual.class_embedding.expand(count, 1, -1)
         tokens: torch.Tensor = torch.cat([token, patches], dim=1) + visual.positional_embedding
         return tokens

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from clipsearch.encoders import hub, registry
+from clipsearch.encoders.merges import COUNT as MERGES_COUNT
+from clipsearch.encoders.merges import NAME as MERGES_NAME
+from clipsearch.encoders.merges import write_merges
 from clipsearch.encoders.tokenizer import TokenizerSettings
 from clipsearch.errors import BadCheckpointError, UnknownModelError
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
     from clipsearch.types import Listeners
 
-_CLIP_MERGES = 49152 - 256 - 2
 # The word pattern of OpenAI's CLIP, as in open_clip.tokenizer.
 _CLIP_WORDS = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)"
 
@@ -48,8 +50,10 @@ def write_tokenizer(
     options: dict[str, Any] = dict(text_config.get("tokenizer_kwargs") or {})
     name = text_config.get("hf_tokenizer_name")
     if not name:
-        _clip_tokenizer().save(str(target), pretty=False)
-        start, end = _CLIP_MERGES + 512, _CLIP_MERGES + 513
+        merges = _clip_merges()
+        _clip_tokenizer(merges).save(str(target), pretty=False)
+        write_merges(target.with_name(MERGES_NAME), merges)
+        start, end = MERGES_COUNT + 512, MERGES_COUNT + 513
         return TokenizerSettings("clip", context, options.get("clean", "lower"), start=start, end=end)
     files = _Files(name, folder, model, listeners)
     try:
@@ -58,17 +62,20 @@ def write_tokenizer(
         raise BadCheckpointError(f"{model}: its tokenizer cannot be used: {error}") from error
 
 
-def _clip_tokenizer() -> Tokenizer:
+def _clip_merges() -> list[tuple[str, str]]:
     packed = registry.open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[1 : _CLIP_MERGES + 1]
-    first, second = zip(*(line.split() for line in lines), strict=True)
+    lines = gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[1 : MERGES_COUNT + 1]
+    return [(left, right) for left, right in map(str.split, lines)]
+
+
+def _clip_tokenizer(merges: list[tuple[str, str]]) -> Tokenizer:
     letters = list(_byte_letters())
     words = [*letters, *(letter + "</w>" for letter in letters)]
-    words += [left + right for left, right in zip(first, second, strict=True)]
+    words += [left + right for left, right in merges]
     words += ["<start_of_text>", "<end_of_text>"]
     model = models.BPE(
         vocab={word: index for index, word in enumerate(words)},
-        merges=list(zip(first, second, strict=True)),
+        merges=merges,
         end_of_word_suffix="</w>",
         continuing_subword_prefix="",
     )
