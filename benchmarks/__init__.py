@@ -1,5 +1,5 @@
 """Benchmarks: clipsearch beside rclip, or beside a limit of the machine, measured in one run.
 
-Run from the project's folder: `python -m benchmarks.query`, and likewise `index`, `rescan`, `classify`
-and `add`. See `benchmarks/README.md`.
+Run from the project's folder: `python -m benchmarks.query`, and likewise `index`, `rescan`, `classify`,
+`add` and `optimize`. See `benchmarks/README.md`.
 """

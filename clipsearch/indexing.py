@@ -1,13 +1,16 @@
 """Indexing: walk, compare with the catalog, read, embed, commit.
 
-One transaction commits a batch. Stop it anywhere: the next run goes on from the last batch.
+Reading runs ahead, embedding runs beside it, and one transaction commits a batch. Stop it anywhere: the next
+run goes on from the last batch.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ from clipsearch.types import IndexProgress, IndexReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from typing import Literal
 
     from numpy.typing import NDArray
@@ -36,6 +40,18 @@ _COMMIT = 512
 # Files under way before the model is loaded and has said how large its batches are.
 _FIRST_AHEAD = 64
 _SHOW_EVERY_S = 0.1
+# A batch is embedded in two halves, so that no core waits for the last picture of one, nor for a commit.
+_PARTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files that are committed together, once what is new among them is embedded."""
+
+    read: list[ReadFile]
+    refused: list[Refusal]
+    embedded: list[bytes]
+    vectors: Future[NDArray[np.float32]] | None
 
 
 class Indexer:
@@ -73,6 +89,9 @@ class Indexer:
         self._fresh: list[ReadFile] = []
         self._known: list[ReadFile] = []
         self._refused: list[Refusal] = []
+        # Being embedded, oldest first.
+        self._under_way: deque[_Group] = deque()
+        self._embedding = ThreadPoolExecutor(_PARTS, thread_name_prefix="batch")
 
     @property
     def model(self) -> tuple[int, Model] | None:
@@ -141,27 +160,54 @@ class Indexer:
                 self._show("embed")
                 if self._interrupted():
                     break
-            self._commit()
+            self._dispatch()
+            while self._under_way:
+                self._commit()
         finally:
             reader.close()
+            self._embedding.shutdown(wait=True, cancel_futures=True)
 
     def _take(self, item: ReadFile | Refusal | None) -> None:
-        """Take one file in; commits when enough have come together."""
+        """Take one file in; passes them on when enough have come together."""
         self._done += 1
         if isinstance(item, Refusal):
             self._refused.append(item)
         elif item is not None:
             (self._known if item.decoded is None else self._fresh).append(item)
-        if len(self._fresh) >= self._batch_size or len(self._known) + len(self._refused) >= _COMMIT:
-            self._commit()
+        part = -(-self._batch_size // _PARTS)
+        if len(self._fresh) >= part or len(self._known) + len(self._refused) >= _COMMIT:
+            self._dispatch()
+            if len(self._under_way) >= _PARTS:
+                self._commit()
+
+    def _dispatch(self) -> None:
+        """Begin to embed what was taken in."""
+        key, _ = self._known_model
+        on_the_way = {digest for group in self._under_way for digest in group.embedded}
+        # By hash: two copies that come together are embedded once.
+        pixels = {
+            item.digest: item.decoded.pixels
+            for item in self._fresh
+            if item.decoded is not None
+            and item.digest not in on_the_way
+            and not self._catalog.knows(item.digest, key)
+        }
+        vectors = None
+        if pixels:
+            encoder = self._encoder or self._load()
+            vectors = self._embedding.submit(encoder.encode, np.stack(list(pixels.values())))
+        self._under_way.append(_Group(self._fresh + self._known, self._refused, list(pixels), vectors))
+        self._fresh, self._known, self._refused = [], [], []
 
     def _commit(self) -> None:
-        """Embed what is fresh and commit all that was taken in."""
+        """Commit the oldest group."""
         key, _ = self._known_model
-        vectors = self._embed([item for item in self._fresh if not self._catalog.knows(item.digest, key)])
+        group = self._under_way.popleft()
+        rows: Sequence[NDArray[np.float32]] = () if group.vectors is None else list(group.vectors.result())
+        vectors = dict(zip(group.embedded, rows, strict=True))
         arrivals: list[Arrival] = []
         brought: set[bytes] = set()
-        for item in (*self._fresh, *self._known):
+        for item in group.read:
             self._count(**{self._what_happened(item, brought): 1})
             brought.add(item.digest)
             decoded = item.decoded
@@ -176,18 +222,8 @@ class Indexer:
                     vector=vectors.pop(item.digest, None),
                 )
             )
-        embedded = self._catalog.record(arrivals, self._refused, key)
-        self._count(embedded=embedded, skipped=len(self._refused))
-        self._fresh, self._known, self._refused = [], [], []
-
-    def _embed(self, items: Sequence[ReadFile]) -> dict[bytes, NDArray[np.float32]]:
-        """Embedding of each distinct content, by hash: two copies that come together are embedded once."""
-        pixels = {item.digest: item.decoded.pixels for item in items if item.decoded is not None}
-        if not pixels:
-            return {}
-        if self._encoder is None:
-            self._encoder = self._load()
-        return dict(zip(pixels, self._encoder.encode(np.stack(list(pixels.values()))), strict=True))
+        embedded = self._catalog.record(arrivals, group.refused, key)
+        self._count(embedded=embedded, skipped=len(group.refused))
 
     def _what_happened(
         self, item: ReadFile, brought: set[bytes]

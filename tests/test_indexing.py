@@ -39,7 +39,7 @@ class Bench:
         return paint(self.photos / name, (number * 7 % 256, number * 13 % 256, number))
 
     def index(self, *roots: Path, exclude=(), retry_skipped=False, stop=lambda: False, listeners=Listeners()):
-        def load() -> MeanColor:
+        def load(_: int) -> MeanColor:
             self.loads += 1
             return self.encoder
 
