@@ -44,7 +44,7 @@ class Command:
         """Where and with what it is started, for `subprocess`; nothing to read on standard input."""
         return {
             "cwd": self.folder,
-            "env": {**os.environ, **self.environment},
+            "env": {**_environment(), **self.environment},
             "stdin": subprocess.DEVNULL,
         }
 
@@ -86,6 +86,11 @@ class Contender:
     prepare: Callable[[], object] = lambda: None
     clean_up: Callable[[], object] = lambda: None
     accepted: frozenset[int] = frozenset({0})
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what a developer may have told Python: unbuffered output, no compiled files."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def read_files(folder: Path) -> None:

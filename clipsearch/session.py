@@ -183,9 +183,7 @@ class Session:
         )
         return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
 
-    def stored_embeddings(
-        self, inside: Path | str | None
-    ) -> Iterator[tuple[list[Path], NDArray[np.float16]]]:
+    def stored_embeddings(self, inside: Path | str | None) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""
         catalog, scope = self.catalog, self._scope(inside)
         for ids, rows in self.vectors().blocks():
@@ -198,7 +196,7 @@ class Session:
                 paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
             yield paths, rows[order[places[here]]]
 
-    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[Path], NDArray[np.float32]]]:
+    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
         for path in _expand(paths):
@@ -210,7 +208,7 @@ class Session:
                 self._listeners.tell(f"left out: {error.message}")
                 continue
             done += 1
-            yield [path], row[None]
+            yield [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
 

@@ -115,15 +115,22 @@ class Prediction:
     """Zero-shot classification of one photo.
 
     Attributes:
-        path: The photo.
+        file: Absolute path of the photo; a million `Path` objects would take seconds to make.
         probabilities: One for each label, in the order the labels were given. They sum to 1 for
             softmax models; each stands alone for sigmoid models.
         best: Position of the most probable label, the first of equals.
     """
 
-    path: Path
+    file: str
     probabilities: tuple[float, ...]
     best: int
+
+    @property
+    def path(self) -> Path:
+        """Absolute path of the photo."""
+        from pathlib import Path
+
+        return Path(self.file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,9 +225,9 @@ def test_a_report_becomes_one_json_object(capsys: pytest.CaptureFixture[str]) ->
 
 LABELS = ["cat", "dog, wet", "日本"]
 PREDICTIONS = [
-    Prediction(Path("/a.jpg"), (0.7, 0.2, 0.1), 0),
-    Prediction(Path("/b.jpg"), (0.3, 0.4, 0.3), 1),
-    Prediction(Path("/c.jpg"), (0.1, 0.8, 0.1), 1),
+    Prediction("/a.jpg", (0.7, 0.2, 0.1), 0),
+    Prediction("/b.jpg", (0.3, 0.4, 0.3), 1),
+    Prediction("/c.jpg", (0.1, 0.8, 0.1), 1),
 ]
 
 

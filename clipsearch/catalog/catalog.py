@@ -405,7 +405,7 @@ class Catalog:
                 found.setdefault(photo.content, []).append(photo)
         return found
 
-    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[Path]]:
+    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
         """Contents and paths of the photos within `scope` whose content id is in `first..last`, ascending.
 
         For walking the whole library: it reads one table, in order, and makes nothing but paths.
@@ -417,7 +417,7 @@ class Catalog:
             (first, last, *scope.values),
         )
         decode = os.fsdecode
-        paths = [Path(folders[root] + decode(path)) for _, root, path in rows]
+        paths = [folders[root] + decode(path) for _, root, path in rows]
         return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:

@@ -73,7 +73,7 @@ def prediction_record(prediction: Prediction, labels: Sequence[str]) -> dict[str
     rounded = [round(float(probability), 6) for probability in prediction.probabilities]
     best = prediction.best
     return {
-        "path": str(prediction.path),
+        "path": prediction.file,
         "label": labels[best],
         "probability": rounded[best],
         "probabilities": dict(zip(labels, rounded, strict=True)),
@@ -101,7 +101,7 @@ def write_prediction_table(
         rows += 1
         best = [prediction.best] if top == 1 else _most_probable(prediction.probabilities, top)
         cells = [cell for label in best for cell in (f"{prediction.probabilities[label]:.1%}", names[label])]
-        table.row(cells, prediction.path)
+        table.row(cells, prediction.path if table.aligned else prediction.file)
     return rows
 
 

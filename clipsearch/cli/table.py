@@ -52,8 +52,8 @@ class Table:
     def __init__(self, columns: Sequence[Column], last: str = "path", *, aligned: bool | None = None) -> None:
         self._columns = columns
         self._last = last
-        self._aligned = on_terminal() if aligned is None else aligned
-        self._console = console() if self._aligned else None
+        self.aligned = on_terminal() if aligned is None else aligned
+        self._console = console() if self.aligned else None
         self._started = False
 
     def row(self, cells: Sequence[str], last: str | os.PathLike[str]) -> None:
