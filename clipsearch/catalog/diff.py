@@ -21,8 +21,10 @@ _BATCH = 10_000
 
 # A photo row that the walk should have met, but did not: below what was walked, not below a folder
 # that could not be listed.
+# The first line finds the walked roots by index: the others, with all their photos, are not read.
 _GONE = """
-    EXISTS (SELECT 1 FROM walked WHERE walked.root = {table}.root
+    {table}.root IN (SELECT root FROM walked)
+    AND EXISTS (SELECT 1 FROM walked WHERE walked.root = {table}.root
             AND (low IS NULL OR ({table}.path >= low AND {table}.path < high)))
     AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.root = {table}.root AND seen.path = {table}.path)
     AND NOT EXISTS (SELECT 1 FROM unlisted WHERE unlisted.root = {table}.root
