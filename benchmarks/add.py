@@ -44,7 +44,7 @@ def main() -> int:
     notes = [
         f"Whole processes with warm page cache, in turns, medians of {chosen.rounds} rounds; the photos are",
         "forgotten again after each. Their folder is a root of its own: the others are not walked.",
-        "Written: as passed to the system. A page of the cache may hold much of a large file, and counts whole.",
+        "Written: as passed to the system. A page of the cache may be large, and counts whole.",
     ]
     heads = f"to {_SMALL:,}", f"to {chosen.count:,}"
     return show(f"Adding {_ADDED} photos to a library", heads, rows, notes=notes, versions=[])
