@@ -83,15 +83,20 @@ def test_subtracting_what_a_picture_shows_moves_it_back(library: Library, scenes
 
 def test_photographs_that_it_never_saw_are_found_by_everyday_words(tmp_path: Path) -> None:
     shipped = Path(skimage.__file__).parent / "data"
-    photos = {"a cat": "chelsea.png", "a cup of coffee": "coffee.png", "a rocket": "rocket.jpg"}
-    for name in (*photos.values(), "astronaut.png"):
+    photos = {
+        "a cat": "chelsea.png",
+        "a cup of coffee": "coffee.png",
+        "a rocket": "rocket.jpg",
+        "a person": "astronaut.png",
+    }
+    for name in photos.values():
         shutil.copy(shipped / name, tmp_path)
     with Library.open(tmp_path / "library") as other:
         other.index([tmp_path], model="builtin")
         for words, name in photos.items():
             assert other.search(words, limit=1)[0].path.name == name
         told = {p.path.name: list(photos)[p.best] for p in other.classify(list(photos))}
-        assert {name: words for words, name in photos.items()}.items() <= told.items()
+        assert told == {name: words for words, name in photos.items()}
 
 
 def test_similar_pictures_are_of_the_same_kind(library: Library, painted: Path, scenes: list[Scene]) -> None:
