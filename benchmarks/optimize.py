@@ -61,7 +61,8 @@ class Structured:
         rows *= 1.1 * self._scale
         rows += self._centres[random.choice(_CENTRES, count, p=self._chances)]
         rows += 0.9 * self._photos
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
     def texts(self, count: int, seed: int) -> NDArray[np.float32]:
         """`(count, DIM)` float32 unit rows, apart from the photos'."""
@@ -70,7 +71,8 @@ class Structured:
         rows = self._centres[first] + random.uniform(0, 0.6, (count, 1)) * self._centres[second]
         rows += 1.1 * self._scale * random.standard_normal((count, DIM))
         rows += 1.5 * self._texts
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,8 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
 
     with _picture(data, needed) as picture:
         plan = framing(*picture.size, preprocessing)
-        pixels = frame(picture.image, picture.extent, plan, preprocessing)
+        reduced = picture.image.size != picture.size
+        pixels = frame(picture.image, picture.extent, plan, preprocessing, reduced=reduced)
     return Decoded(pixels, *picture.size, picture.taken)
 
 

@@ -36,8 +36,7 @@ class FaissStore:
     def __init__(self, path: Path) -> None:
         self._index = read(path)
         flat = faiss.downcast_index(getattr(self._index, "index", None))
-        if not isinstance(flat, faiss.IndexScalarQuantizer) or flat.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise OSError(f"not an index that clipsearch wrote: {path}")
+        check(flat, faiss.IndexScalarQuantizer, path)
         self._flat = flat
 
     def __len__(self) -> int:
@@ -70,6 +69,16 @@ def read(path: Path) -> Any:
         return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise OSError(f"not a readable vector index: {path}") from error
+
+
+def check(index: Any, kind: Any, path: Path) -> None:
+    """Refuse an index that is of another kind than ours.
+
+    Raises:
+        OSError: It is.
+    """
+    if not isinstance(index, kind) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise OSError(f"not an index that clipsearch wrote: {path}")
 
 
 def write(index: Any, path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import faiss
 import numpy as np
 
-from clipsearch.stores.faiss import found, read, selector, write
+from clipsearch.stores.faiss import check, found, read, selector, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,12 +56,8 @@ class GroupedStore:
     """
 
     def __init__(self, path: Path) -> None:
-        index = read(path)
-        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or (
-            index.metric_type != faiss.METRIC_INNER_PRODUCT
-        ):
-            raise OSError(f"not an index that clipsearch wrote: {path}")
-        self._index = index
+        self._index = read(path)
+        check(self._index, faiss.IndexIVFScalarQuantizer, path)
 
     def __len__(self) -> int:
         """How many vectors it holds."""
