@@ -136,6 +136,8 @@ class Library:
             from clipsearch.indexing import Indexer
 
             known = catalog.current_model()
+            if known and wanted and wanted != known[1].source and not catalog.last_embedding(known[0]):
+                known = None  # the run that chose it ended before it had embedded anything
             if known and wanted and wanted != known[1].source:
                 raise ModelMismatchError(
                     f"this library was made with {known[1].source}, not with {wanted}",

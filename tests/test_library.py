@@ -272,6 +272,17 @@ def test_another_model_is_refused_with_a_way_out(own: Home, tmp_path: Path) -> N
         assert library.index(model=own.model).unchanged == 21, "naming the library's own model is fine"
 
 
+def test_before_anything_is_embedded_another_model_may_be_chosen(own: Home, tmp_path: Path) -> None:
+    other = make_local_dir(tmp_path / "other", seed=1)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "photo.jpg").write_text("no picture")
+    with Library.open(tmp_path / "new") as library:
+        assert library.index([broken], model=own.model).skipped == 1
+        assert library.index([own.photos], model=f"local-dir:{other}").embedded > 0
+        assert library.status().model.source.name == f"local-dir:{other}"
+
+
 def test_a_second_writer_is_told_who_holds_the_lock(own: Home) -> None:
     with own.open() as library, writer_lock(own.path):
         for write in (library.index, lambda: library.forget(own.photos)):
