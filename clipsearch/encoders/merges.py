@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-NAME = "merges.txt"
-COUNT = 49152 - 256 - 2  # as many as OpenCLIP uses of OpenAI's list
+MERGES_NAME = "merges.txt"
+MERGES_COUNT = 49152 - 256 - 2  # as many as OpenCLIP uses of OpenAI's list
 # The word pattern of OpenAI's CLIP, as in open_clip.tokenizer, for ASCII.
 _WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+", re.IGNORECASE)
 _TEXTS = re.compile(r"[ -~]*")
@@ -38,8 +38,8 @@ class Merges:
 
     def __init__(self, path: Path) -> None:
         self._ranks = dict(zip(path.read_text(encoding="utf-8").split("\n"), count(), strict=False))
-        if len(self._ranks) != COUNT:
-            raise ValueError(f"{path} holds {len(self._ranks)} merges instead of {COUNT}")
+        if len(self._ranks) != MERGES_COUNT:
+            raise ValueError(f"{path} holds {len(self._ranks)} merges instead of {MERGES_COUNT}")
 
     def encode(self, text: str) -> list[int] | None:
         """Ids without start and end, None for a text that is not for here."""

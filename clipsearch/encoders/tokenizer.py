@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from clipsearch.encoders.merges import NAME as MERGES_NAME
-from clipsearch.encoders.merges import Merges
+from clipsearch.encoders.merges import MERGES_NAME, Merges
 from clipsearch.errors import ModelError
 
 if TYPE_CHECKING:

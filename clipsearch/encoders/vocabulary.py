@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from clipsearch.encoders import hub, registry
-from clipsearch.encoders.merges import COUNT as MERGES_COUNT
-from clipsearch.encoders.merges import NAME as MERGES_NAME
-from clipsearch.encoders.merges import write_merges
+from clipsearch.encoders.merges import MERGES_COUNT, MERGES_NAME, write_merges
 from clipsearch.encoders.tokenizer import TokenizerSettings
 from clipsearch.errors import BadCheckpointError, UnknownModelError
 
