@@ -19,7 +19,7 @@ import numpy as np
 from clipsearch.catalog.catalog import Arrival, Refusal
 from clipsearch.catalog.diff import Diff
 from clipsearch.errors import ModelMismatchError
-from clipsearch.photos.scan import UnreadableFolder, scan
+from clipsearch.photos.scan import FoundFile, UnreadableFolder, scan
 from clipsearch.reading import Reader, ReadFile
 from clipsearch.types import IndexProgress, IndexReport
 
@@ -112,6 +112,7 @@ class Indexer:
                 self._read_and_embed(retry_skipped=retry_skipped)
             self._show("finish", force=True)
             self._count(removed=self._diff.finish(whole=not self._report.interrupted))
+            self._tell_absent(walks)
         self._report = replace(self._report, seconds=round(time.monotonic() - self._clock, 3))
         self._catalog.finish_run(self._report, [] if self._report.interrupted else walked)
         return self._report
@@ -122,14 +123,17 @@ class Indexer:
         for walk in walks:
             before, found = self._done, 0
             unlisted: list[bytes] = []
+            absent: list[bytes] = []
             folder = None if walk.folder is None else os.fsencode(walk.folder.as_posix())
-            for found in self._diff.walk(walk.root.id, folder, _files(walk, folder, unlisted)):
+            for found in self._diff.walk(walk.root.id, folder, _files(walk, folder, unlisted, absent)):
                 self._done = before + found
                 self._show("scan")
                 if self._interrupted():
                     return []
             for path in unlisted:
                 self._diff.keep(walk.root.id, path)
+            for path in absent:
+                self._diff.doubt(walk.root.id, path)
             if (
                 not found
                 and folder is None
@@ -145,6 +149,12 @@ class Indexer:
                 whole.append(walk.root.id)
         self._done = 0
         return whole
+
+    def _tell_absent(self, walks: Sequence[Walk]) -> None:
+        """Report where photos are kept because a drive may be unplugged that held them."""
+        paths = {walk.root.id: walk.root.path for walk in walks}
+        kept = tuple(paths[root] / os.fsdecode(path) for root, path in self._diff.doubted())
+        self._report = replace(self._report, offline=self._report.offline + kept)
 
     def _read_and_embed(self, *, retry_skipped: bool) -> None:
         if self._model is None:
@@ -280,11 +290,17 @@ class Indexer:
             listener(IndexProgress(phase, self._done, self._total, self._report))
 
 
-def _files(walk: Walk, folder: bytes | None, unlisted: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Path relative to the root, size and time of each file; notes the folders that could not be listed."""
+def _files(
+    walk: Walk, folder: bytes | None, unlisted: list[bytes], absent: list[bytes]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Path relative to the root, size and time of each file; notes the folders that could not be seen."""
     prefix = b"" if folder is None else folder + b"/"
     for item in scan(walk.path, exclude=walk.root.excludes):
-        if isinstance(item, UnreadableFolder):
-            unlisted.append((prefix + item.path).rstrip(b"/"))
-        else:
+        if isinstance(item, FoundFile):
             yield prefix + item.path, item.size, item.mtime_ns
+            continue
+        path = (prefix + item.path).rstrip(b"/")
+        if isinstance(item, UnreadableFolder):
+            unlisted.append(path)
+        elif path:  # what an empty root means is for the caller to say
+            absent.append(path)

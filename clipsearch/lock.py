@@ -36,14 +36,15 @@ def writer_lock(folder: Path) -> Iterator[None]:
                 f"{_describe(holder)} is writing to this library: {folder}",
                 "wait until it is done; searching works meanwhile",
             ) from None
-        facts = {"pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
-        holder.write_text(json.dumps(facts))
     except OSError as error:
         raise LibraryWriteError(
             f"the library cannot be written: {folder} ({(error.strerror or str(error)).lower()})",
             "check the folder's permissions and free space, or name another: --library DIR",
         ) from error
     try:
+        facts = {"pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+        with suppress(OSError):  # only words for others: a full disk does not keep one from making room
+            holder.write_text(json.dumps(facts))
         yield
     finally:
         with suppress(OSError):

@@ -148,6 +148,7 @@ def refresh(catalog: Catalog, folder: Path, key: int, model: Model, *, lost: boo
         LibraryWriteError: The disk is full or fails.
     """
     segments = catalog.segments(key)
+    _sweep(folder, key, segments)
     held = sum(segment.rows for segment in segments)
     bound = max(MIN_TAIL, MAX_SHARE * held)
     tail = _tail(catalog, key, segments)
@@ -267,9 +268,9 @@ def draft(folder: Path, key: int) -> Iterator[tuple[Path, Path]]:
         if path.exists():
             path.replace(final)
             _flush_folder(folder)
-    except (OSError, RuntimeError) as error:  # FAISS reports a failed write as RuntimeError
+    except OSError as error:
         raise LibraryWriteError(
-            f"the vector index cannot be written in {folder} ({error})",
+            f"the vector index cannot be written in {folder} ({(error.strerror or str(error)).lower()})",
             "photos and embeddings are safe; make room and run: clipsearch index",
         ) from error
     finally:
@@ -287,12 +288,16 @@ def publish(catalog: Catalog, folder: Path, key: int, segments: Iterable[Segment
         complete = list(segments)
         catalog.set_segments(key, complete)
     finally:
-        named = {segment.file for segment in catalog.segments(key)}
-        # Replaced ones, and what a run left behind that failed or was killed.
-        for path in (*folder.glob(f"vectors-{key}-*"), folder / f"vectors-{key}.tmp"):
-            if path.name not in named:
-                with suppress(OSError):  # on Windows a reader may still have it mapped: swept next time
-                    path.unlink()
+        _sweep(folder, key, catalog.segments(key))
+
+
+def _sweep(folder: Path, key: int, segments: Sequence[Segment]) -> None:
+    """Remove files that were replaced, and what a run left behind that failed or was killed."""
+    named = {segment.file for segment in segments}
+    for path in (*folder.glob(f"vectors-{key}-*"), folder / f"vectors-{key}.tmp"):
+        if path.name not in named:
+            with suppress(OSError):  # on Windows a reader may still have it mapped: swept next time
+                path.unlink()
 
 
 def _flush_folder(folder: Path) -> None:

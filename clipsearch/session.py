@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.catalog.catalog import Catalog
+from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.scope import scope_of
 from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
-from clipsearch.errors import ModelMismatchError, NoLibraryError, PhotoError, UsageError
+from clipsearch.errors import ModelMismatchError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
@@ -61,10 +61,7 @@ class Session:
         """
         known = self.catalog.current_model()
         if known is None:
-            raise NoLibraryError(
-                f"nothing is indexed yet in {self._folder}",
-                "index a folder of photos first: clipsearch index ~/Photos",
-            )
+            raise nothing_indexed(self._folder)
         self._on_model(known[1])
         return known
 

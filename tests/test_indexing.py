@@ -20,6 +20,8 @@ from clipsearch.types import IndexProgress, IndexReport, Listeners
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Promised
+
 COUNTS = ("new", "changed", "moved", "copied", "removed", "unchanged", "skipped", "still_skipped", "embedded")
 
 
@@ -204,6 +206,50 @@ def test_an_unplugged_drive_keeps_its_photos_and_is_back_at_once(bench: Bench, h
     away.rename(bench.photos)
     report = bench.index()
     assert (counts(report), report.offline) == ({"unchanged": 6}, ())
+
+
+@pytest.mark.parametrize("how", ["empty mount point", "link to a folder", "link to a picture"])
+def test_a_drive_within_a_root_keeps_its_photos(bench: Bench, promised: Promised, how: str) -> None:
+    bench.paint("here.png", 1)
+    drive = bench.photos.with_name("drive")
+    paint(drive / "deep" / "there.png", (9, 9, 9))
+    paint(drive / "there.png", (8, 8, 8))
+    inside = bench.photos / "drive"
+    if how == "empty mount point":
+        drive.rename(inside)
+        here, away, back = inside, drive, inside
+    else:
+        inside = inside.with_suffix(".png" if how == "link to a picture" else "")
+        inside.symlink_to(drive / "there.png" if how == "link to a picture" else drive)
+        here, away, back = drive, drive.with_name("unplugged"), drive
+    bench.index(bench.photos)
+    known = bench.known()
+    here.rename(away)
+    if how == "empty mount point":
+        inside.mkdir()
+    report = bench.index()
+    assert (counts(report), report.offline) == ({"unchanged": 1}, (inside,))
+    assert bench.known() == known
+    if how == "empty mount point":
+        inside.rmdir()
+    away.rename(back)
+    report = bench.index()
+    assert (counts(report), report.offline) == ({"unchanged": len(known)}, ())
+    promised("a drive that is unplugged is never forgotten", len(known) - 1, f"photos kept behind: {how}")
+
+
+def test_photos_moved_out_of_a_folder_do_not_stay_in_it(bench: Bench) -> None:
+    bench.paint("trip/1.png", 1)
+    bench.paint("trip/2.png", 2)
+    bench.index(bench.photos)
+    (bench.photos / "trip" / "1.png").rename(bench.photos / "1.png")
+    (bench.photos / "trip" / "2.png").unlink()
+    report = bench.index()
+    assert (counts(report), report.offline) == ({"moved": 1}, (bench.photos / "trip",))
+    assert set(bench.known()) == {"photos/1.png", "photos/trip/2.png"}
+    (bench.photos / "trip").rmdir()
+    report = bench.index()
+    assert (counts(report), report.offline) == ({"unchanged": 1, "removed": 1}, ())
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list every folder")

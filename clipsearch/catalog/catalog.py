@@ -122,16 +122,15 @@ class Catalog:
     def __init__(self, folder: Path, *, write: bool = False) -> None:
         self.path = folder / FILE_NAME
         if not write and not self.path.exists():
-            raise NoLibraryError(
-                f"nothing is indexed yet in {folder}",
-                "index a folder of photos first: clipsearch index ~/Photos",
-            )
+            raise nothing_indexed(folder)
         with spoken_errors(self.path):
             self.connection = connect(self.path, write=write)
             try:
                 if write:
                     schema.migrate(self.connection)
-                elif schema.version_of(self.connection) < schema.VERSION:
+                elif not (version := schema.version_of(self.connection)):
+                    raise nothing_indexed(folder)  # the first run has just begun, or was killed right then
+                elif version < schema.VERSION:
                     self.connection.close()
                     with closing(connect(self.path, write=True)) as writer:
                         schema.migrate(writer)
@@ -520,6 +519,13 @@ class Catalog:
         facts["offline"] = tuple(Path(path) for path in facts["offline"])
         facts["unreadable"] = tuple(Path(path) for path in facts["unreadable"])
         return IndexReport(**facts)
+
+
+def nothing_indexed(folder: Path) -> NoLibraryError:
+    """The library in this folder has no photos to answer with."""
+    return NoLibraryError(
+        f"nothing is indexed yet in {folder}", "index a folder of photos first: clipsearch index ~/Photos"
+    )
 
 
 def join(root: bytes, path: bytes) -> Path:

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 PAGE_SIZE = 8192
 # A reader never waits for a writer (WAL), a writer waits this long for a checkpoint.
 BUSY_TIMEOUT_S = 10.0
+_UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open the database at `path`; with `write`, create it when missing.
 
-    Readers fall back to an immutable view where nothing can be written at all (a read-only disk).
+    Readers fall back to an immutable view where nothing can be written at all (a read-only or full disk).
 
     Raises:
         LibraryError: The file is no usable database.
-        LibraryWriteError: It cannot be created or written.
+        LibraryWriteError: It cannot be created or written; or read, because a killed run left its log behind
+            on a disk that is read-only now.
     """
     with spoken_errors(path):
         if write:
@@ -41,9 +43,28 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.OperationalError:
-            connection = _open(path, "ro&immutable=1")
+        except sqlite3.OperationalError as error:
+            name = _name(error)
+            if name.startswith("SQLITE_BUSY"):
+                raise
+            if not _has_log(path):
+                return _open(path, "ro&immutable=1")
+            # An immutable view leaves the log out, and with it what was committed last.
+            if not name.startswith(_UNWRITABLE):
+                raise
+            raise LibraryWriteError(
+                f"the run that wrote this library last was killed, and its disk is read-only now: {path}",
+                "let any command read it once where it can be written, or copy its folder to such a disk",
+            ) from error
         return connection
+
+
+def _has_log(path: Path) -> bool:
+    """Whether commits lie in the write-ahead log, not yet in the database."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def prepare_to_write(connection: sqlite3.Connection) -> None:
@@ -71,11 +92,11 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    else:
         connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full or failing disk has made SQLite roll back by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager
@@ -84,12 +105,12 @@ def spoken_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        name = getattr(error, "sqlite_errorname", "")
+        name = _name(error)
         if name.startswith("SQLITE_FULL"):
             raise LibraryWriteError(
                 f"the disk is full: {path}", "free some space and run the command again; nothing is lost"
             ) from error
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        if name.startswith(_UNWRITABLE):
             raise LibraryWriteError(
                 f"the library cannot be written: {path}",
                 "check the folder's permissions, or name another: --library",
@@ -106,3 +127,8 @@ def spoken_errors(path: Path) -> Iterator[None]:
             f"the library's database is damaged: {path} ({error})",
             "move the folder away and index again, or restore it from a backup; photos are never touched",
         ) from error
+
+
+def _name(error: sqlite3.Error) -> str:
+    """SQLite's own name of an error; empty for those that Python's module raises itself."""
+    return getattr(error, "sqlite_errorname", "")

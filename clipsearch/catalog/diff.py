@@ -31,6 +31,12 @@ _GONE = """
                     AND {table}.path >= unlisted.low AND {table}.path < unlisted.high)
 """
 
+# A photo row at or below a path in `doubted`: `0` is the byte after `/`.
+_BELOW = (
+    "(photo.path = doubted.path OR (photo.path >= CAST(doubted.path || '/' AS BLOB)"
+    " AND photo.path < CAST(doubted.path || '0' AS BLOB)))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PendingFile:
@@ -64,6 +70,7 @@ class Diff:
                 "seen": "root INTEGER, path BLOB, size INTEGER, mtime_ns INTEGER, PRIMARY KEY (root, path)",
                 "walked": "root INTEGER, low BLOB, high BLOB",
                 "unlisted": "root INTEGER, low BLOB, high BLOB",
+                "doubted": "root INTEGER, path BLOB, PRIMARY KEY (root, path)",
             }.items():
                 self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
                 without = "WITHOUT ROWID" if "PRIMARY" in columns else ""
@@ -98,6 +105,18 @@ class Diff:
         low, high = subtree(folder) if folder else (b"", b"\xff" * 8)
         self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, low, high)])
 
+    def doubt(self, root: int, path: bytes) -> None:
+        """A folder is empty, or a link leads to nothing: what was there is kept, unless it turns up elsewhere."""
+        self._write("INSERT OR IGNORE INTO doubted VALUES (?, ?)", [(root, path)])
+
+    def doubted(self) -> list[tuple[int, bytes]]:
+        """Roots and paths of those, after `finish`, under which the catalog still has photos."""
+        with spoken_errors(self._catalog.path):
+            return self._connection.execute(
+                "SELECT root, path FROM doubted WHERE EXISTS"
+                f" (SELECT 1 FROM photo WHERE photo.root = doubted.root AND {_BELOW})"
+            ).fetchall()
+
     def _write(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with spoken_errors(self._catalog.path):
             self._connection.execute("BEGIN")
@@ -116,7 +135,8 @@ class Diff:
             execute = self._connection.execute
             execute("DROP TABLE IF EXISTS temp.gone")
             execute(
-                "CREATE TEMP TABLE gone AS SELECT id AS photo, content, 0 AS claimed FROM photo"
+                "CREATE TEMP TABLE gone AS SELECT id AS photo, content, 0 AS claimed, EXISTS"
+                f" (SELECT 1 FROM doubted WHERE doubted.root = photo.root AND {_BELOW}) AS doubtful FROM photo"
                 f" WHERE {_GONE.format(table='photo')}"
             )
             execute("CREATE INDEX temp.gone_content ON gone (content, claimed)")
@@ -177,9 +197,9 @@ class Diff:
         """
         with self._catalog.atomic():
             execute = self._connection.execute
-            condition = "" if whole else "WHERE claimed"
-            execute(f"DELETE FROM photo WHERE id IN (SELECT photo FROM gone {condition})")
+            condition = "claimed OR NOT doubtful" if whole else "claimed"
+            execute(f"DELETE FROM photo WHERE id IN (SELECT photo FROM gone WHERE {condition})")
             if whole:
                 execute(f"DELETE FROM skipped WHERE {_GONE.format(table='skipped')}")
-            (removed,) = execute("SELECT count(*) FROM gone WHERE NOT claimed").fetchone()
+            (removed,) = execute("SELECT count(*) FROM gone WHERE NOT claimed AND NOT doubtful").fetchone()
         return int(removed) if whole else 0

@@ -169,7 +169,7 @@ def _summarise(report: IndexReport) -> None:
         if hint := hints.get(name):
             line.append(f"   {hint}", "dim")
         out.print(line)
-    _list(report.offline, "offline, photos kept")
+    _list(report.offline, "empty or offline, photos kept")
     _list(report.unreadable, "not readable, photos kept")
     if report.interrupted:
         out.print("Run `clipsearch index` again to go on.")

@@ -77,14 +77,27 @@ class UnreadableFolder(NamedTuple):
     reason: str
 
 
-def scan(root: Path, *, exclude: Sequence[str] = ()) -> Iterator[FoundFile | UnreadableFolder]:
+class AbsentFolder(NamedTuple):
+    """Where a drive may have been: an empty folder, or a link to nothing. Photos known there may come back.
+
+    Attributes:
+        path: Relative to the root, as in `FoundFile`; a link may also have led to a picture.
+    """
+
+    path: bytes
+
+
+Found = FoundFile | UnreadableFolder | AbsentFolder
+
+
+def scan(root: Path, *, exclude: Sequence[str] = ()) -> Iterator[Found]:
     """Walk `root` and yield its picture files, folder by folder, names sorted within a folder.
 
     Skipped: names with a leading dot, junk folders (`node_modules`, `@eaDir`, recycle bins, ...), everything
     that is no regular file (sockets, FIFOs and devices are never opened), and what vanishes during the walk.
     The root itself is walked whatever its name. Links are followed, after everything that lies in the root by
     itself; no folder is walked twice, so loops end and a picture shows up under its real path where it has
-    one. A link to nothing is ignored.
+    one.
 
     Nothing is raised: an `UnreadableFolder(b"", ...)` says that the root is missing or went away.
 
@@ -106,7 +119,7 @@ class _Walk:
         self.links: deque[bytes] = deque()
         self.walked: set[tuple[int, int]] = set()
 
-    def run(self) -> Iterator[FoundFile | UnreadableFolder]:
+    def run(self) -> Iterator[Found]:
         try:
             identity = _identity(self.root)
         except OSError as error:
@@ -118,8 +131,8 @@ class _Walk:
                 yield from self._folder(folder)
             except OSError as error:
                 # The root was there a moment ago: if it cannot be listed, all below it is kept.
-                if not folder or error.errno not in _GONE:
-                    yield UnreadableFolder(folder, _reason(error))
+                is_gone = folder and error.errno in _GONE
+                yield AbsentFolder(folder) if is_gone else UnreadableFolder(folder, _reason(error))
         # A drive pulled out during the walk makes its folders look deleted one by one.
         try:
             gone = _identity(self.root) != identity
@@ -128,7 +141,7 @@ class _Walk:
         if gone:
             yield UnreadableFolder(b"", "the folder went away during the walk")
 
-    def _folder(self, folder: bytes) -> Iterator[FoundFile | UnreadableFolder]:
+    def _folder(self, folder: bytes) -> Iterator[Found]:
         here = self.root + b"/" + folder if folder else self.root
         identity = _identity(here)
         if identity in self.walked:
@@ -136,6 +149,8 @@ class _Walk:
         self.walked.add(identity)
         with os.scandir(here) as listing:
             entries = sorted(listing, key=_name)
+        if not entries:
+            yield AbsentFolder(folder)
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
         subfolders: list[bytes] = []
@@ -145,15 +160,16 @@ class _Walk:
             if name.startswith(b"."):
                 continue
             path = prefix + name
+            found: Found | Literal["folder", "link to folder"] | None
             try:
                 found = _look_at(entry, path)
             except OSError as error:
                 if error.errno not in _GONE:
                     trouble = error
-                continue
+                found = AbsentFolder(path) if error.errno in _GONE and entry.is_symlink() else None
             if found is None or (self.excluded is not None and self.excluded(name, path)):
                 continue
-            if isinstance(found, FoundFile):
+            if isinstance(found, FoundFile | AbsentFolder):
                 yield found
             elif _worth_entering(name, originals_only):
                 (subfolders if found == "folder" else self.links).append(path)

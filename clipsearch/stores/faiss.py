@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from clipsearch.stores import Neighbors
 
+_CHUNK = 1 << 20  # bytes that FAISS hands over at a time
+
 
 class FaissStore:
     """A store file opened for reading.
@@ -83,8 +85,10 @@ def check(index: Any, kind: Any, path: Path) -> None:
 
 def write(index: Any, path: Path) -> None:
     """Write an index to a file; flushed to disk on return."""
-    faiss.write_index(index, os.fspath(path))
-    with path.open("rb+") as file:
+    # FAISS itself would not notice that its last bytes found no room: it ignores what `fclose` says.
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _CHUNK))
+        file.flush()
         os.fsync(file.fileno())
 
 

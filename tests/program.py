@@ -1,0 +1,88 @@
+"""`clipsearch` as a program for tests of faults: the real command, with a tiny encoder and small bounds.
+
+    python tests/program.py index FOLDER --library DIR
+
+With `--model builtin` the encoder is the real one. `EMBEDDED` names a file that grows by a byte for every
+picture given to it, before it is embedded: what a killed run has done and lost can be measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mean_color import COLORS, MeanColor, unit
+
+from clipsearch import library, optimizing, projection, session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+EMBEDDED = "CLIPSEARCH_TEST_EMBEDDED"
+# Vector files are named by the run's number: a fault can be aimed at one that does not exist yet.
+RUN = "CLIPSEARCH_TEST_RUN"
+SEGMENT = 200  # vectors
+
+
+class AnyWords(MeanColor):
+    """Understands every text, though only colours rightly."""
+
+    def encode(self, items: NDArray[np.uint8] | Sequence[str]) -> NDArray[np.float32]:
+        if isinstance(items, np.ndarray):
+            return super().encode(items)
+        return np.concatenate([self._word(text) for text in items])
+
+    def _word(self, text: str) -> NDArray[np.float32]:
+        if any(word in COLORS for word in text.split()):
+            return super().encode([text])
+        return unit(np.random.default_rng(zlib.crc32(text.encode())).random((1, 3)))
+
+
+class Counted:
+    """An encoder whose pictures are counted."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.model = encoder.model
+        self.batch_size = encoder.batch_size
+        self._encoder = encoder
+
+    def encode(self, items: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if path := os.environ.get(EMBEDDED):
+            with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered, appended: survives a kill
+                file.write(b"." * len(items))
+        rows: NDArray[np.float32] = self._encoder.encode(items)
+        return rows
+
+
+def install(replace: Callable[[object, str, object], None] = setattr) -> None:
+    """Put the tiny encoder and the small bounds in place."""
+    real = library.open_image_encoder
+    runs = count(1)
+
+    def open_image_encoder(source: Any, *, batch_size: int | None = None, **options: Any) -> Counted:
+        if source.name == "builtin":
+            return Counted(real(source, batch_size=batch_size, **options))
+        return Counted(AnyWords(batch_size=batch_size or 4))
+
+    replace(library, "open_image_encoder", open_image_encoder)
+    replace(session, "open_image_encoder", open_image_encoder)
+    replace(session, "open_text_encoder", lambda model, **_: AnyWords(model))
+    replace(projection, "MIN_TAIL", 20)
+    replace(projection, "SEGMENT", SEGMENT * 2 * 3)
+    replace(optimizing, "WORTH", 50)
+    replace(optimizing, "LEAST", 50)
+    if run := os.environ.get(RUN):
+        replace(projection.secrets, "token_hex", lambda *_: f"{run}-{next(runs)}")
+
+
+if __name__ == "__main__":
+    from clipsearch.cli import main
+
+    install()
+    sys.exit(main())
