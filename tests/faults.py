@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -12,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,15 +27,16 @@ from program import EMBEDDED, RUN
 
 import clipsearch
 from clipsearch import Library
+from clipsearch.catalog import schema
+from clipsearch.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from random import Random
+    from collections.abc import Callable, Iterator
 
 PROGRAM = Path(__file__).with_name("program.py")
 PACKAGE = Path(clipsearch.__file__).parent
 QUERIES = ("red", "a blue boat", "green and grey")
+BATCH = 8
 # Every system call by which a library changes on disk, but for the memory that WAL's readers share.
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink")
 
@@ -119,6 +122,13 @@ class Bench:
         code, out, err = self.run(*arguments)
         assert code == 0, err
         return out
+
+    def here(self, *arguments: object) -> tuple[int, str]:
+        """Run a command in this process, where `program.install` was called; exit code and errors."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([*map(str, arguments), "--library", str(self.library)])
+        return code, err.getvalue()
 
     def truth(self) -> Truth:
         """What the catalog holds, once SQLite has found nothing wrong with it."""
@@ -242,6 +252,94 @@ class Bench:
         return process.returncode == -signal.SIGKILL
 
 
+class Deed(NamedTuple):
+    """A command that changes a library, and what it must find."""
+
+    prepare: Callable[[Bench], object]
+    arguments: Callable[[Bench], tuple[object, ...]]
+
+
+def _indexed(bench: Bench) -> None:
+    assert bench.here("index", *sorted(bench.photos.iterdir()), "--batch-size", BATCH)[0] == 0
+
+
+def _moved(bench: Bench) -> None:
+    _indexed(bench)
+    shutil.copytree(bench.photos / "0", bench.home / "elsewhere")
+
+
+def _without_vectors(bench: Bench) -> None:
+    _indexed(bench)
+    (path,) = bench.library.glob("vectors-*")
+    path.unlink()
+
+
+def _older(bench: Bench) -> None:
+    """The library as the first format had it."""
+    _indexed(bench)
+    with closing(sqlite3.connect(bench.library / "catalog.sqlite")) as connection, connection:
+        (segment,) = connection.execute("SELECT model, file, bytes, rows, last FROM projection")
+        connection.execute("DROP TABLE projection")
+        with closing(sqlite3.connect(":memory:")) as first:
+            schema.MIGRATIONS[0](first)
+            sql = first.execute("SELECT sql FROM sqlite_master WHERE name = 'projection'").fetchone()
+        connection.execute(*sql)
+        connection.execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", segment)
+        connection.execute("PRAGMA user_version = 1")
+
+
+DEEDS = {
+    "index": Deed(lambda _: None, lambda bench: ("index", bench.photos, "--batch-size", BATCH)),
+    "rebuild": Deed(_without_vectors, lambda _: ("index",)),
+    "forget": Deed(_indexed, lambda bench: ("forget", bench.photos / "0")),
+    "relocate": Deed(_moved, lambda bench: ("relocate", bench.photos / "0", bench.home / "elsewhere")),
+    "optimize": Deed(_indexed, lambda _: ("optimize",)),
+    "migration": Deed(_older, lambda _: ("index",)),
+}
+
+
+class Trial:
+    """A deed, how it ends undisturbed, and whether a disturbed one left everything in order."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name = name
+        self._home = home
+        self._made = Bench(home / "made")
+        self._made.paint(160, Random(name))
+        DEEDS[name].prepare(self._made)
+        self.arguments = DEEDS[name].arguments(self._made)
+        self.before = self._made.truth()
+        whole = self.bench(home / "whole")
+        code, errors = whole.here(*self.arguments)
+        assert code == 0, errors
+        self.after, self.answers = whole.truth(), whole.answers()
+        assert self.after.photos
+
+    def bench(self, home: Path | None = None) -> Bench:
+        """The library before the deed, in another folder if named."""
+        return self._made.copy(home or self._home / "disturbed")
+
+    @cached_property
+    def calls(self) -> list[tuple[str, int]]:
+        """See `Bench.calls`."""
+        return self.bench(self._home / "traced").calls(*self.arguments)
+
+    def check(self, bench: Bench) -> None:
+        """After a fault: sound, nothing lost; and done again, all is as if nothing had been."""
+        halfway = bench.truth()
+        if self.name == "index":
+            assert self.after.holds(halfway)
+        else:
+            assert halfway in (self.before, self.after), "all or nothing"
+        code, errors = bench.here(*self.arguments)
+        assert code == 0 or (halfway == self.after and "not an indexed folder" in errors), errors
+        if code:
+            assert bench.here("index")[0] == 0  # sweeps what the disturbed run left behind
+        assert (bench.truth(), bench.answers()) == (self.after, self.answers)
+        assert not bench.leftovers()
+        shutil.rmtree(bench.home)
+
+
 def _joined(root: bytes, path: bytes) -> str:
     return os.fsdecode(root + b"/" + path)
 
@@ -284,11 +382,6 @@ def read_only(folder: Path) -> Iterator[None]:
     with mounted(folder, "--bind", str(folder)):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
         yield
-
-
-def small_disk(folder: Path, size: str = "2m") -> AbstractContextManager[Path]:
-    """A disk of so many bytes."""
-    return mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
 
 
 @contextmanager
