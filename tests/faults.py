@@ -289,7 +289,7 @@ def _older(bench: Bench) -> None:
 
 
 DEEDS = {
-    "index": Deed(lambda _: None, lambda bench: ("index", bench.photos, "--batch-size", BATCH)),
+    "index": Deed(lambda _: None, lambda bench: ("index", bench.photos, "--batch-size", 64)),  # 5 commits
     "rebuild": Deed(_without_vectors, lambda _: ("index",)),
     "forget": Deed(_indexed, lambda bench: ("forget", bench.photos / "0")),
     "relocate": Deed(_moved, lambda bench: ("relocate", bench.photos / "0", bench.home / "elsewhere")),
