@@ -203,8 +203,8 @@ class IndexReport:
         skipped: Files that could not be read, in this run.
         still_skipped: Files skipped earlier and unchanged since: not tried again.
         embedded: Contents that went through the model.
-        offline: Roots that could not be reached, and in roots empty folders and links to nothing, where photos
-            were; these were kept.
+        offline: Roots that could not be reached, and in roots empty folders and links to nothing; the
+            photos known there were kept.
         unreadable: Folders that could not be listed; their photos were kept.
         interrupted: Stopped early by the user; everything done so far is kept.
     """

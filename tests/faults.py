@@ -57,9 +57,7 @@ class Truth:
 
     def holds(self, other: Truth) -> bool:
         """Whether everything of the other is here, too."""
-        return (
-            self.photos.items() >= other.photos.items() and self.vectors.items() >= other.vectors.items()
-        )
+        return self.photos.items() >= other.photos.items() and self.vectors.items() >= other.vectors.items()
 
 
 class Bench:

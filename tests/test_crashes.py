@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from conftest import Promised
 
+
 @pytest.fixture(scope="module", autouse=True)
 def _tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +74,7 @@ def test_an_index_run_killed_at_random_moments(
     "steps", [pytest.param(1, id="a step"), pytest.param(None, id="every step", marks=pytest.mark.slow)]
 )
 def test_a_command_killed_at_a_step_of_a_write(trial: Trial, promised: Promised, steps: int | None) -> None:
-    """Before a system call is after the one before: every write, flush, rename and deletion is between two."""
+    """Before one system call is after the one before it: each write, flush and rename has both."""
     needs_strace()
     chosen = trial.calls if steps is None else random.Random(trial.name).sample(trial.calls, steps)
     for call, when in chosen:

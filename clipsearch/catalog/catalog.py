@@ -128,16 +128,22 @@ class Catalog:
             try:
                 if write:
                     schema.migrate(self.connection)
-                elif not (version := schema.version_of(self.connection)):
-                    raise nothing_indexed(folder)  # the first run has just begun, or was killed right then
-                elif version < schema.VERSION:
-                    self.connection.close()
-                    with closing(connect(self.path, write=True)) as writer:
-                        schema.migrate(writer)
-                    self.connection = connect(self.path, write=False)
+                else:
+                    self._bring_up_to_date()
             except BaseException:
                 self.connection.close()
                 raise
+
+    def _bring_up_to_date(self) -> None:
+        """Migrate an older format before reading."""
+        version = schema.version_of(self.connection)
+        if not version:  # the first run has just begun, or was killed right then
+            raise nothing_indexed(self.path.parent)
+        if version < schema.VERSION:
+            self.connection.close()
+            with closing(connect(self.path, write=True)) as writer:
+                schema.migrate(writer)
+            self.connection = connect(self.path, write=False)
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""

@@ -106,7 +106,7 @@ def spoken_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         name = _name(error)
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the latter: no room for readers' memory
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the file that readers share
             raise LibraryWriteError(
                 f"the disk is full: {path}", "free some space and run the command again; nothing is lost"
             ) from error

@@ -106,7 +106,7 @@ class Diff:
         self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, low, high)])
 
     def doubt(self, root: int, path: bytes) -> None:
-        """A folder is empty, or a link leads to nothing: what was there is kept, unless it turns up elsewhere."""
+        """A folder is empty, a link leads to nothing: what was there stays, unless it turns up elsewhere."""
         self._write("INSERT OR IGNORE INTO doubted VALUES (?, ?)", [(root, path)])
 
     def doubted(self) -> list[tuple[int, bytes]]:
@@ -135,9 +135,9 @@ class Diff:
             execute = self._connection.execute
             execute("DROP TABLE IF EXISTS temp.gone")
             execute(
-                "CREATE TEMP TABLE gone AS SELECT id AS photo, content, 0 AS claimed, EXISTS"
-                f" (SELECT 1 FROM doubted WHERE doubted.root = photo.root AND {_BELOW}) AS doubtful FROM photo"
-                f" WHERE {_GONE.format(table='photo')}"
+                "CREATE TEMP TABLE gone AS SELECT id AS photo, content, 0 AS claimed,"
+                f" EXISTS (SELECT 1 FROM doubted WHERE doubted.root = photo.root AND {_BELOW}) AS doubtful"
+                f" FROM photo WHERE {_GONE.format(table='photo')}"
             )
             execute("CREATE INDEX temp.gone_content ON gone (content, claimed)")
             (seen,) = execute("SELECT count(*) FROM seen").fetchone()

@@ -11,6 +11,7 @@ Deleting any of it loses nothing: it is made again from the model.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -32,6 +33,8 @@ TOKENIZER_NAME = "tokenizer.json"
 TEXT_NAME = "text.onnx"
 _ENGINES_NAME = "engines.json"
 _CHECKPOINTS_NAME = "checkpoints.json"
+_LOCK_NAME = ".lock"
+_DRAFT = ".new-"
 _OPEN_CLIP = "open_clip"
 
 
@@ -99,40 +102,62 @@ def write(cached: CachedModel, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def publishing(fingerprint: str) -> Iterator[Path]:
-    """A folder to fill, which takes the model's place at the end, whole; discarded after an error.
+def drafting() -> Iterator[Path]:
+    """An empty folder in the cache, gone at the end unless it was published.
+
+    One process at a time has one: others wait, and then often find what they wanted. So any other such
+    folder is of a process that was killed, and is removed.
 
     Raises:
         ModelError: The cache folder cannot be written.
     """
-    target = folder_of(fingerprint)
+    from filelock import FileLock
+
+    models = cache_root() / "models"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
-        try:
-            yield staged
-            _put(staged, target)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        models.mkdir(parents=True, exist_ok=True)
+        with FileLock(models / _LOCK_NAME):
+            for left in models.glob(f"{_DRAFT}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=models))
+            try:
+                yield draft
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         hint = "free some space or set CLIPSEARCH_CACHE to a folder that can be written"
-        raise ModelError(
-            f"the model cache {target.parent} cannot be written: {error.strerror}", hint
-        ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise ModelError(f"the model cache {models} cannot be written: {reason}", hint) from error
 
 
-def _put(staged: Path, target: Path) -> None:
-    staged.chmod(0o755)  # mkdtemp makes it private
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-        with contextlib.suppress(FileNotFoundError):
-            target.rename(old / "model")  # readers that have it open keep it
-        shutil.rmtree(old, ignore_errors=True)
+@contextlib.contextmanager
+def needing_room(draft: Path, files: Iterable[Path]) -> Iterator[None]:
+    """Blame the disk for what fails while it has no room for these files, twice: exporters disguise it.
+
+    Raises:
+        OSError: It is full.
+    """
     try:
-        staged.rename(target)
-    except OSError:
-        if read(target.name) is None:  # else another process has just published the same
-            raise
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        if shutil.disk_usage(draft).free < 2 * sum(path.stat().st_size for path in files):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def publish(draft: Path, fingerprint: str) -> None:
+    """Let a filled draft take the model's place, whole.
+
+    Raises:
+        OSError: The cache folder cannot be written.
+    """
+    target = folder_of(fingerprint)
+    draft.chmod(0o755)  # it was made private
+    if target.exists():  # damaged; readers that have its files open keep them
+        target.rename(Path(tempfile.mkdtemp(prefix=_DRAFT, dir=target.parent)) / "damaged")
+    draft.rename(target)
 
 
 def image_name(number_format: str) -> str:
@@ -199,8 +224,11 @@ def _write_json(path: Path, key: str, value: Any) -> None:
     content = json.dumps({**_read_json(path), key: value}, indent=2)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def model_to_json(model: Model) -> dict[str, Any]:

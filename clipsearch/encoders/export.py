@@ -54,12 +54,23 @@ def ensure_exported(loaded: LoadedModel, listeners: Listeners) -> cache.CachedMo
     Raises:
         ModelError: The cache cannot be written, or the tokenizer cannot be had.
     """
-    cached = cache.read(loaded.model.fingerprint)
+    fingerprint = loaded.model.fingerprint
+    cached = cache.read(fingerprint)
     if cached is not None:
         return cached
     listeners.tell(f"preparing {loaded.model.source} for text queries; this is done once per model")
+    with cache.drafting() as folder:
+        cached = cache.read(fingerprint)
+        if cached is None:  # no other process has prepared it meanwhile
+            cached = _export(loaded, folder, listeners)
+            cache.publish(folder, fingerprint)
+    return cached
+
+
+def _export(loaded: LoadedModel, folder: Path, listeners: Listeners) -> cache.CachedModel:
+    """Fill a folder with what text queries need."""
     checkpoint = loaded.checkpoint
-    with cache.publishing(loaded.model.fingerprint) as folder:
+    with cache.needing_room(folder, checkpoint.files):
         settings = write_tokenizer(
             checkpoint.config["text_cfg"],
             folder / cache.TOKENIZER_NAME,
@@ -67,28 +78,31 @@ def ensure_exported(loaded: LoadedModel, listeners: Listeners) -> cache.CachedMo
             model=str(checkpoint.source),
             listeners=listeners,
         )
-        ids = Tokenizer(folder / cache.TOKENIZER_NAME, settings)(_CHECKED)
-        trims = _ignores_padding(loaded.network) and not settings.pad_left and settings.kind != "clips"
-        has_text, problem = True, ""
-        try:
+    ids = Tokenizer(folder / cache.TOKENIZER_NAME, settings)(_CHECKED)
+    trims = _ignores_padding(loaded.network) and not settings.pad_left and settings.kind != "clips"
+    has_text, problem = True, ""
+    try:
+        with cache.needing_room(folder, checkpoint.files):
             export_text_tower(loaded.network, folder, ids, trims=trims)
-        except Exception as error:  # noqa: BLE001 - any operation of any architecture may be missing in the exporter
-            has_text, problem = False, f"{type(error).__name__}: {error}".splitlines()[0]
-        cached = cache.CachedModel(loaded.model, settings, trims=trims, has_text=has_text)
+    except OSError:
+        raise  # of the disk, not of the model: never remembered
+    except Exception as error:  # noqa: BLE001 - any operation of any architecture may be missing in the exporter
+        has_text, problem = False, f"{type(error).__name__}: {error}".splitlines()[0]
+    cached = cache.CachedModel(loaded.model, settings, trims=trims, has_text=has_text)
+    cache.write(cached, folder)
+    if has_text:
+        worst = _worst_cosine(loaded.network, OnnxTextEncoder(cached, folder), ids)
+        if not worst >= COSINE:
+            has_text, problem = False, f"its exported text tower differs: cosine {worst:.5f}"
+    if not has_text:
+        for path in folder.glob(f"{cache.TEXT_NAME}*"):
+            path.unlink()
+        cached = cache.CachedModel(loaded.model, settings, trims=False, has_text=False)
         cache.write(cached, folder)
-        if has_text:
-            worst = _worst_cosine(loaded.network, OnnxTextEncoder(cached, folder), ids)
-            if not worst >= COSINE:
-                has_text, problem = False, f"its exported text tower differs: cosine {worst:.5f}"
-        if not has_text:
-            for path in folder.glob(f"{cache.TEXT_NAME}*"):
-                path.unlink()
-            cached = cache.CachedModel(loaded.model, settings, trims=False, has_text=False)
-            cache.write(cached, folder)
-            listeners.tell(
-                f"text queries with {loaded.model.source} will load the whole model, which takes seconds: "
-                f"it cannot be exported ({problem})"
-            )
+        listeners.tell(
+            f"text queries with {loaded.model.source} will load the whole model, which takes seconds: "
+            f"it cannot be exported ({problem})"
+        )
     return cached
 
 

@@ -9,11 +9,8 @@ cache for this device and these versions.
 from __future__ import annotations
 
 import platform
-import shutil
-import tempfile
 import time
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +20,11 @@ from clipsearch.encoders import cache
 from clipsearch.encoders.export import export_image_towers
 from clipsearch.encoders.onnx import OnnxImageTower, cpu_hardware, open_image_tower
 from clipsearch.encoders.openclip import TorchTower, quiet
+from clipsearch.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -58,7 +57,10 @@ def fastest_tower(loaded: LoadedModel, device: torch.device, listeners: Listener
         return prepared
     listeners.tell(f"trying how {loaded.model.source} runs fastest here; this is done once per model")
     folder = cache.folder_of(fingerprint)
-    with quiet(), _draft_folder(folder) as draft:
+    with quiet(), ExitStack() as stack:
+        draft = None
+        with suppress(ModelError):  # where the cache cannot be written, there is torch
+            draft = stack.enter_context(cache.drafting())
         tower = _fastest(loaded, device, draft)
         if isinstance(tower, OnnxImageTower) and draft is not None:
             for path in draft.glob(f"{tower.path.name}*"):
@@ -160,25 +162,14 @@ def _candidates(
     if device.type != "cpu" or draft is None:
         return
     try:
-        written = export_image_towers(loaded, draft, pictures)
+        with cache.needing_room(draft, loaded.checkpoint.files):
+            written = export_image_towers(loaded, draft, pictures)
+    except OSError:
+        raise
     except Exception:  # noqa: BLE001 - any operation of any architecture may be missing in the exporter
         return
     for name in written:
         yield OnnxImageTower(draft, f"onnx-{name}")
-
-
-@contextmanager
-def _draft_folder(folder: Path) -> Iterator[Path | None]:
-    """A folder for exported towers, inside the model's; None where that cannot be written."""
-    try:
-        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
-    except OSError:
-        yield None
-        return
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -160,13 +160,12 @@ class _Walk:
             if name.startswith(b"."):
                 continue
             path = prefix + name
-            found: Found | Literal["folder", "link to folder"] | None
             try:
                 found = _look_at(entry, path)
             except OSError as error:
                 if error.errno not in _GONE:
                     trouble = error
-                found = AbsentFolder(path) if error.errno in _GONE and entry.is_symlink() else None
+                continue
             if found is None or (self.excluded is not None and self.excluded(name, path)):
                 continue
             if isinstance(found, FoundFile | AbsentFolder):
@@ -180,14 +179,19 @@ class _Walk:
 
 def _look_at(
     entry: os.DirEntry[bytes], path: bytes
-) -> FoundFile | Literal["folder", "link to folder"] | None:
+) -> FoundFile | AbsentFolder | Literal["folder", "link to folder"] | None:
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     stem, _, suffix = entry.name.rpartition(b".")
     is_picture = bool(stem) and suffix.lower() in PICTURE_SUFFIXES
     if not is_picture and not entry.is_symlink():
         return None
-    status = entry.stat()
+    try:
+        status = entry.stat()
+    except OSError as error:
+        if error.errno in _GONE and entry.is_symlink():
+            return AbsentFolder(path)
+        raise
     if stat.S_ISDIR(status.st_mode):
         return "link to folder"
     if is_picture and stat.S_ISREG(status.st_mode):
