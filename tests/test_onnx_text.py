@@ -12,6 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from faults import filled, mounted
 from safetensors.torch import save_file
 from test_tokenizer import TEXTS, gemma_like
 from tiny_model import make_local_dir, tiny_config
@@ -172,6 +173,39 @@ def test_cache_that_cannot_be_written_is_one_clear_error(
     with pytest.raises(ModelError, match=r"model cache .* cannot be written") as caught:
         open_image_encoder(registry.resolve(str(exported[0])), device="cpu")
     assert "CLIPSEARCH_CACHE" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "free", [6_000_000, *(pytest.param(free, marks=pytest.mark.slow) for free in (0, 3_000_000))]
+)
+def test_a_full_disk_is_not_remembered_as_a_model_that_cannot_be_exported(
+    exported: tuple[Path, Path, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    source = registry.resolve(str(exported[0]))
+    with mounted(tmp_path, "-t", "tmpfs", "-o", "size=32m", "tmpfs") as disk:
+        monkeypatch.setenv("CLIPSEARCH_CACHE", str(disk))
+        (disk / "models").mkdir()
+        with filled(disk, free), pytest.raises(ModelError, match="no space left on device"):
+            open_image_encoder(source, device="cpu", pictures=1)
+        assert os.listdir(disk / "models") == [".lock"]  # noqa: PTH208 - no hidden leftovers
+        open_image_encoder(source, device="cpu", pictures=1)
+        cached = cache.read(exported[2].fingerprint)
+        assert cached is not None
+        assert cached.has_text
+
+
+def test_what_a_killed_export_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path))
+    script = (
+        "import os; from clipsearch.encoders import cache\nwith cache.drafting(): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    (left,) = (tmp_path / "models").glob(".new-*")
+    with cache.drafting() as draft:
+        assert not left.exists()
+        (draft / "model.json").write_text("{}")
+        cache.publish(draft, "f00d")
+    assert sorted(os.listdir(tmp_path / "models")) == [".lock", "f00d"]  # noqa: PTH208
 
 
 def test_own_tokenizer_of_a_local_model_serves_queries(

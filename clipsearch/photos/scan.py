@@ -149,8 +149,7 @@ class _Walk:
         self.walked.add(identity)
         with os.scandir(here) as listing:
             entries = sorted(listing, key=_name)
-        if not entries:
-            yield AbsentFolder(folder)
+        yield from () if entries else (AbsentFolder(folder),)
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
         subfolders: list[bytes] = []
