@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.population import PhotoRow
     from clipsearch.types import Model
 
-_PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Clipsearch:
         """Any command on a library."""
         return Command(
             (sys.executable, "-m", "clipsearch", *arguments, "--library", str(library)),
-            _PROJECT,
+            PROJECT,
             {"CLIPSEARCH_CACHE": str(self.cache)},
         )
 
@@ -88,13 +88,13 @@ def prepare(cache: Path) -> Clipsearch:
         with building(folder) as draft:
             in_own_process(make_model, draft)
     # As pip leaves a package; an environment variable may keep Python from doing so by itself.
-    compileall.compile_dir(_PROJECT / "clipsearch", quiet=1)
+    compileall.compile_dir(PROJECT / "clipsearch", quiet=1)
     model_cache = cache / "clipsearch-cache"
-    return Clipsearch(model_cache, folder, in_own_process(_prepared, folder, model_cache))
+    model = in_own_process(prepared, f"{registry.DIR_PREFIX}{folder}", model_cache)
+    return Clipsearch(model_cache, folder, model)
 
 
-def _prepared(folder: Path, model_cache: Path) -> Model:
+def prepared(model: str, model_cache: Path) -> Model:
     """Let the towers be exported and the fastest engine be found; at once when that was done before."""
     os.environ["CLIPSEARCH_CACHE"] = str(model_cache)
-    source = registry.resolve(f"{registry.DIR_PREFIX}{folder}")
-    return open_image_encoder(source, listeners=Listeners(notice=print)).model
+    return open_image_encoder(registry.resolve(model), listeners=Listeners(notice=print)).model

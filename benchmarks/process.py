@@ -125,13 +125,13 @@ def run(command: Command, accepted: frozenset[int] = frozenset({0})) -> Usage:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - started
         peaks.stop()
-        counters = _counters(Path(f"/proc/{process.pid}/io"))
+        written = counters(Path(f"/proc/{process.pid}/io"))
         if process.wait() not in accepted:
             output.seek(0)
             lines = output.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:]
             said = "\n".join(lines)
             raise ProgramFailedError(f"exit code {process.returncode}: {' '.join(command.arguments)}\n{said}")
-    return Usage(seconds, peaks.resident, peaks.private, counters["wchar"], counters["write_bytes"])
+    return Usage(seconds, peaks.resident, peaks.private, written["wchar"], written["write_bytes"])
 
 
 def output_of(command: Command) -> str:
@@ -199,12 +199,12 @@ class _Peaks:
 
     def _watch(self) -> None:
         while not self._ended.wait(_WATCH_S):
-            found = _counters(self._path)
+            found = counters(self._path)
             self.resident = max(self.resident, 1024 * found.get("VmHWM", 0))  # the kernel says kB, means KiB
             self.private = max(self.private, 1024 * found.get("RssAnon", 0))
 
 
-def _counters(path: Path) -> dict[str, int]:
+def counters(path: Path) -> dict[str, int]:
     """The numbers of a `name: number` file of /proc; none when the process is gone."""
     try:
         lines = path.read_text().splitlines()
