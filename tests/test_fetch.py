@@ -3,21 +3,87 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
 
 from clipsearch import __version__
 from clipsearch.errors import FetchError
-from clipsearch.photos.fetch import fetch_image
+from clipsearch.photos.fetch import ALLOW_PRIVATE, fetch_image
+from clipsearch.photos.public import is_public
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Promised
 
 PICTURE = b"\xff\xd8\xff" + os.urandom(200_000)
+NEIGHBOR = "127.0.0.2"
+
+# No connection may even be tried to any of these.
+PRIVATE = [
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "0.0.0.0",
+    "0",
+    "localhost",
+    "LOCALHOST",
+    "%31%32%37.0.0.1",
+    "①②⑦.0.0.1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.178.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "0xa9fea9fe",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "[::]",
+    "[::1]",
+    "[::127.0.0.1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:a9fe:a9fe]",
+    "[64:ff9b::127.0.0.1]",
+    "[64:ff9b:1::10.0.0.1]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::]",
+    "[2001:db8::1]",
+    "[fe80::1]",
+    "[fec0::1]",
+    "[fc00::1]",
+    "[fd12:3456::1]",
+    "[ff02::1]",
+    "[fd00:ec2::254]",
+]
+PUBLIC = [
+    "1.1.1.1",
+    "9.255.255.255",
+    "11.0.0.0",
+    "172.15.255.255",
+    "172.32.0.0",
+    "192.167.255.255",
+    "223.255.255.255",
+    "2606:4700:4700::1111",
+    "::ffff:1.1.1.1",
+    "64:ff9b::101:101",
+    "2002:101:101::",
+]
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -28,7 +94,8 @@ class Web(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append((self.path, self.headers["User-Agent"]))  # type: ignore[attr-defined]
-        name = self.path.partition("?")[0].strip("/").replace("-", "_").replace("%20", "_")
+        path = urlsplit(self.path).path  # a proxy is asked for whole addresses
+        name = path.strip("/").replace("-", "_").replace("%20", "_")
         try:
             getattr(self, f"page_{name}", self.page_missing)()
         except OSError:
@@ -94,6 +161,9 @@ class Web(http.server.BaseHTTPRequestHandler):
     def page_moved(self) -> None:
         self.head(302, Location="/picture")
 
+    def page_to_neighbor(self) -> None:
+        self.head(302, Location=f"http://{NEIGHBOR}:{self.server.server_port}/picture")  # type: ignore[attr-defined]
+
     def page_loop(self) -> None:
         self.head(302, Location="/loop")
 
@@ -141,7 +211,7 @@ def web(server: http.server.ThreadingHTTPServer) -> str:
 
 def refusal(url: str, **options: Any) -> str:
     with pytest.raises(FetchError) as caught:
-        fetch_image(url, **options)
+        fetch_image(url, **{"allow_private": True, **options})
     assert "\n" not in caught.value.message
     assert caught.value.message.startswith(url)
     assert caught.value.hint
@@ -150,15 +220,15 @@ def refusal(url: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("page", ["picture", "untyped", "moved", "picture?size=large#top"])
 def test_a_picture_arrives_byte_for_byte(web: str, page: str) -> None:
-    assert fetch_image(f"{web}/{page}") == PICTURE
+    assert fetch_image(f"{web}/{page}", allow_private=True) == PICTURE
 
 
 def test_an_address_may_have_spaces_and_letters_of_any_alphabet(web: str) -> None:
-    assert fetch_image(f"{web}/my dog jpg?owner=Åsa") == PICTURE
+    assert fetch_image(f"{web}/my dog jpg?owner=Åsa", allow_private=True) == PICTURE
 
 
 def test_the_server_learns_which_program_asks(web: str, server: http.server.ThreadingHTTPServer) -> None:
-    fetch_image(f"{web}/picture?who")
+    fetch_image(f"{web}/picture?who", allow_private=True)
     assert ("/picture?who", f"clipsearch/{__version__}") in server.seen  # type: ignore[attr-defined]
 
 
@@ -180,7 +250,7 @@ def test_a_body_over_the_bound_is_refused_whether_it_says_so_or_not(web: str, pa
 
 
 def test_a_body_of_exactly_the_bound_is_taken(web: str) -> None:
-    assert len(fetch_image(f"{web}/picture", max_bytes=len(PICTURE))) == len(PICTURE)
+    assert fetch_image(f"{web}/picture", max_bytes=len(PICTURE), allow_private=True) == PICTURE
     assert "over" in refusal(f"{web}/picture", max_bytes=len(PICTURE) - 1)
 
 
@@ -259,7 +329,131 @@ def test_a_secure_connection_to_a_plain_server_fails_clearly(web: str) -> None:
         "http:///x.jpg",
         "http://host:port/x.jpg",
         "http://[::1/x.jpg",
+        "http://ü..example/x.jpg",
     ],
 )
 def test_only_web_addresses_are_fetched(url: str) -> None:
     assert "not an http or https address" in refusal(url)
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Where a connection was tried; none is made, for there may be no network, or one to leave alone."""
+    places: list[Any] = []
+
+    def refuse(_: socket.socket, place: Any) -> None:
+        places.append(place)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return places
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let every name have these addresses, other ones at each look-up; returns the names looked up."""
+    asked: list[str] = []
+
+    def look_up(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        found = answers[min(len(asked), len(answers)) - 1]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+def test_private_addresses_are_refused_however_they_are_spelt(
+    connected: list[Any], promised: Promised
+) -> None:
+    for host in PRIVATE:
+        for scheme in ("http", "https"):
+            message = refusal(f"{scheme}://{host}:8080/picture.jpg", allow_private=False)
+            assert "no public address" in message, (host, message)
+    assert not connected
+    promised("An image URL never leads into a private network", 2 * len(PRIVATE), "spellings of addresses")
+
+
+def test_public_addresses_are_connected_to(connected: list[Any]) -> None:
+    for address in PUBLIC:
+        host = f"[{address}]" if ":" in address else address
+        assert "refuses" in refusal(f"http://{host}/picture.jpg", allow_private=False)
+        assert connected.pop()[0] == address
+
+
+def test_the_error_names_the_setting_that_allows_it(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FetchError) as caught:
+        fetch_image(f"{web}/picture")
+    assert caught.value.message == f"{web}/picture: leads to 127.0.0.1: no public address"
+    assert f"{ALLOW_PRIVATE}=1" in caught.value.hint
+    monkeypatch.setenv(ALLOW_PRIVATE, "1")
+    assert fetch_image(f"{web}/picture") == PICTURE
+    monkeypatch.setenv(ALLOW_PRIVATE, "0")
+    refusal(f"{web}/picture", allow_private=None)
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(
+    connected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, ["1.1.1.1", "192.168.0.1"])
+    assert "pictures.example, which is 192.168.0.1" in refusal(
+        "http://pictures.example/a.jpg", allow_private=False
+    )
+    assert not connected
+
+
+def test_a_host_may_be_named_in_any_alphabet(connected: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = resolving(monkeypatch, ["1.1.1.1"])
+    assert "refuses" in refusal("http://bilder.пример:81/hund.jpg", allow_private=False)
+    assert asked == ["bilder.xn--e1afmkfd"]
+    assert connected == [("1.1.1.1", 81)]
+
+
+def test_a_name_is_looked_up_once_and_the_checked_address_is_connected_to(
+    connected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = resolving(monkeypatch, ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"])  # what DNS rebinding does
+    assert "refuses" in refusal("https://pictures.example/a.jpg", allow_private=False)
+    assert asked == ["pictures.example"]
+    assert connected == [("1.1.1.1", 443), ("8.8.8.8", 443)]
+
+
+def test_a_redirect_to_a_private_address_is_refused(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback has many addresses: here one of them counts as public, and leads to another."""
+    monkeypatch.setattr("clipsearch.photos.public.is_public", lambda address: address != NEIGHBOR)
+    assert fetch_image(f"{web}/moved", allow_private=False) == PICTURE
+    assert f"leads to {NEIGHBOR}" in refusal(f"{web}/to-neighbor", allow_private=False)
+
+
+def test_a_proxy_may_be_private_and_looks_up_the_names(
+    web: str, server: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", web)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for page in ("picture", "moved"):
+        assert fetch_image(f"http://pictures.invalid/{page}", allow_private=False) == PICTURE
+    assert server.seen[-1][0] == "http://pictures.invalid/picture"  # type: ignore[attr-defined]
+
+
+def test_a_certificate_must_be_for_the_name_though_the_address_is_connected_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr("clipsearch.photos.public.is_public", lambda _: True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        port = server.server_port
+        assert fetch_image(f"https://localhost:{port}/picture", allow_private=False) == PICTURE
+        assert "CERTIFICATE_VERIFY_FAILED" in refusal(
+            f"https://127.0.0.1:{port}/picture", allow_private=False
+        )
+
+
+def test_what_is_public_is_what_is_routed() -> None:
+    assert all(map(is_public, PUBLIC))
+    assert not is_public("fe80::1%eth0")
