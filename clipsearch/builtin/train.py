@@ -148,7 +148,7 @@ class Run:
     def load(self) -> None:
         """Continue exactly where the checkpoint was written."""
         state: dict[str, Any] = torch.load(
-            self.checkpoint, map_location=self.options.device, weights_only=False
+            self.checkpoint, map_location=self.options.device, weights_only=True
         )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

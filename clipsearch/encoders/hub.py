@@ -33,6 +33,8 @@ WAYS_OUT = (
     "--model local-dir:FOLDER; or the small model that ships with clipsearch: --model builtin"
 )
 
+# Names stand in the files of other repositories, too. A path is none.
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _Result = TypeVar("_Result")
 
@@ -54,6 +56,8 @@ def fetch(repo: str, names: Sequence[str], *, model: str, listeners: Listeners |
             `ANSWER_SECONDS`, breaks off, or sends bytes that do not match its own SHA-256.
         UnknownModelError: The hub answers that it has no such repository or none of these files.
     """
+    if not isinstance(repo, str) or not _REPOSITORY.fullmatch(repo):
+        raise UnknownModelError(f"{model}: {repo!r} is not the name of a repository on the hub")
     hub = quiet_hub()
     for name in names:
         cached = hub.try_to_load_from_cache(repo, name, cache_dir=_cache())

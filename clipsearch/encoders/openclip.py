@@ -13,9 +13,11 @@ import json
 import logging
 import math
 import pickle
+import tempfile
 import textwrap
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 # GPU: halved when memory runs out.
 _BATCH_SIZES = {"cpu": 16, "mps": 64, "cuda": 512}
 _TEXT_BATCH = 64
+_HF_CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +104,43 @@ def _build(checkpoint: Checkpoint, listeners: Listeners) -> Any:
     config = json.loads(json.dumps(checkpoint.config))
     text: dict[str, Any] = config["text_cfg"]
     source = str(checkpoint.source)
-    if name := text.get("hf_model_name"):
-        if checkpoint.folder is not None and (checkpoint.folder / "config.json").is_file():
-            text["hf_model_name"] = str(checkpoint.folder)
-        else:
-            path = hub.fetch(name, ["config.json"], model=source, listeners=listeners)
-            text["hf_model_name"] = str(path.parent)
-        text["hf_model_pretrained"] = False
+    described = _text_tower(checkpoint, listeners)
     vision = config["vision_cfg"]
-    if "timm_model_name" in vision:
+    if name := vision.get("timm_model_name"):
+        if ":" in str(name):  # timm would look for it on a hub or disk by itself
+            raise BadCheckpointError(f"{source}: its image tower {name!r} is not one of timm's own")
         vision["timm_model_pretrained"] = False
-    custom_text = config.pop("custom_text", False) or "hf_model_name" in text
+    custom_text = config.pop("custom_text", False) or described is not None
     kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     try:
-        network = (kind if custom_text else open_clip.CLIP)(**config)
+        with tempfile.TemporaryDirectory() as folder:
+            if described is not None:
+                (Path(folder) / _HF_CONFIG).write_text(json.dumps(described), encoding="utf-8")
+                text |= {"hf_model_name": folder, "hf_model_pretrained": False}
+            network = (kind if custom_text else open_clip.CLIP)(**config)
     except ImportError as error:
         raise ModelError(f"{source} needs a package that is missing: {error}") from error
     except Exception as error:  # a constructor may stumble over any wrong value
         raise BadCheckpointError(f"{source}: its configuration cannot be built: {_line(error)}") from error
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _text_tower(checkpoint: Checkpoint, listeners: Listeners) -> dict[str, Any] | None:
+    """Configuration of a text tower that transformers builds, None for one of OpenCLIP's own."""
+    name = checkpoint.config["text_cfg"].get("hf_model_name")
+    if not name:
+        return None
+    source = str(checkpoint.source)
+    path = None if checkpoint.folder is None else checkpoint.folder / _HF_CONFIG
+    if path is None or not path.is_file():
+        path = hub.fetch(name, [_HF_CONFIG], model=source, listeners=listeners)
+    try:
+        described: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise BadCheckpointError(f"{source}: {path} is no configuration of a text tower") from error
+    # Names Python files beside it. transformers would offer to run them.
+    described.pop("auto_map", None)
+    return described
 
 
 def _load_weights(network: Any, checkpoint: Checkpoint) -> None:
