@@ -63,3 +63,9 @@ def shared_photos() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/photos")
     return folder
+
+
+@pytest.fixture(scope="session")
+def builtin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model cache that tests of the real built-in model share: whoever comes first prepares it."""
+    return tmp_path_factory.mktemp("builtin") / "clipsearch-cache"

@@ -304,7 +304,10 @@ def guards() -> list[str]:
     return ["audit", "namespace"] if able else ["audit"]
 
 
-def test_nothing_leaves_this_machine(tmp_path: Path, promised: Promised) -> None:
+def test_nothing_leaves_this_machine(
+    tmp_path: Path, builtin_cache: Path, monkeypatch: pytest.MonkeyPatch, promised: Promised
+) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
     photos = paint(tmp_path / "photos", 12)
     one = str(next(photos.iterdir()))
     watch = "+".join(guards())
