@@ -19,6 +19,7 @@ import tempfile
 import time
 from argparse import BooleanOptionalAction
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
@@ -33,6 +34,7 @@ from benchmarks.process import Command, ProgramFailedError, counters, in_own_pro
 from benchmarks.report import Row, Wanted, parser, show
 from clipsearch import Library
 from clipsearch.catalog.catalog import Catalog
+from clipsearch.errors import NoLibraryError
 from clipsearch.machine import usable_cores
 from clipsearch.projection import MIN_TAIL
 
@@ -186,12 +188,11 @@ def watched(command: Command, library: Path, interval: float) -> list[Sample]:
         started = time.perf_counter()
         process = subprocess.Popen(command.arguments, **command.settings, stdout=output, stderr=output)
         while process.poll() is None:
-            if (library / "catalog.sqlite").exists():
+            with suppress(NoLibraryError):  # it has yet to be made
                 with Catalog(library) as catalog:
                     done = catalog.count_photos()
                 sample = look(process.pid, time.perf_counter() - started, done, library)
-                if sample is not None:
-                    samples.append(sample)
+                samples += [] if sample is None else [sample]
             time.sleep(interval)
         if process.returncode:
             output.seek(0)
