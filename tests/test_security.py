@@ -107,6 +107,19 @@ def test_nothing_in_the_package_runs_what_it_reads(promised: Promised) -> None:
     promised("No module unpickles, evaluates or hands to a shell what it reads", len(modules), "modules read")
 
 
+def test_onnx_runtime_is_imported_in_one_place_which_silences_it() -> None:
+    importing = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"^\s*(import|from) onnxruntime\b", path.read_text(), re.MULTILINE)
+    ]
+    assert importing == ["encoders/runtime.py"]
+    script = "import os, clipsearch.encoders.runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    assert said.stdout.strip() == b"1"
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -279,7 +292,7 @@ if "namespace" in os.environ["GUARD"]:
     names, values = [line.split() for line in open("/proc/self/net/snmp") if line.startswith("Ip:")]
     counted = dict(zip(names, values))
     if counted["OutNoRoutes"] != "0" or counted["OutRequests"] != "0":
-        os.write(2, b"network: met by the kernel")
+        os.write(2, f"network: met by the kernel: {counted}".encode())
         os._exit(99)
 sys.exit(code)
 """

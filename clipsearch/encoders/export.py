@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from clipsearch.encoders import cache
 from clipsearch.encoders.onnx import OnnxTextEncoder
 from clipsearch.encoders.openclip import embed_ids, quiet
 from clipsearch.encoders.quantize import quantize
+from clipsearch.encoders.runtime import onnxruntime
 from clipsearch.encoders.tokenizer import Tokenizer
 from clipsearch.encoders.vision import exportable
 from clipsearch.encoders.vocabulary import write_tokenizer

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from clipsearch.encoders import cache
+from clipsearch.encoders.runtime import onnxruntime
 from clipsearch.encoders.tokenizer import Tokenizer
 from clipsearch.machine import cpu_name, usable_cores
 
