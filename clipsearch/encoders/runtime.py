@@ -1,7 +1,7 @@
 """ONNX Runtime, told to keep to itself: import it from here.
 
-Since 1.31 at the latest, its builds report what they are used for to their maker, over the network, some seconds
-after the first sessions. clipsearch promises that nothing leaves this machine.
+Since 1.31 at the latest, its builds report what they are used for to their maker, over the network, some
+seconds after the first sessions. clipsearch promises that nothing leaves this machine.
 """
 
 import os
