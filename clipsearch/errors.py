@@ -10,6 +10,7 @@
     │   ├── NoLibraryError     nothing has been indexed there yet
     │   ├── LibraryBusyError   another process holds the writer's lock
     │   ├── LibraryTooNewError written by a newer clipsearch
+    │   ├── LibraryDamagedError  what is on disk is not what was written; `clipsearch doctor` says more
     │   └── LibraryWriteError  the disk is full, read-only, or not ours to write
     └── ModelError             a model cannot be had or used
         ├── UnknownModelError  no model of that name; carries near names
@@ -63,6 +64,17 @@ class LibraryBusyError(LibraryError):
 
 class LibraryTooNewError(LibraryError):
     """The library was written by a newer version of clipsearch."""
+
+
+class LibraryDamagedError(LibraryError):
+    """The library's files are not what clipsearch wrote."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "photos are never touched; see what is wrong and what can be saved: clipsearch doctor",
+    ) -> None:
+        super().__init__(message, hint)
 
 
 class LibraryWriteError(LibraryError):

@@ -18,7 +18,7 @@ import numpy as np
 
 from clipsearch.catalog.catalog import Arrival, Refusal
 from clipsearch.catalog.diff import Diff
-from clipsearch.errors import ModelMismatchError
+from clipsearch.encoders.opening import check_same
 from clipsearch.photos.scan import FoundFile, UnreadableFolder, scan
 from clipsearch.reading import Reader, ReadFile
 from clipsearch.types import IndexProgress, IndexReport
@@ -255,11 +255,8 @@ class Indexer:
         self._encoder = encoder = self._open_encoder(self._total)
         if self._model is None:
             self._model = (self._catalog.choose_model(encoder.model), encoder.model)
-        elif self._model[1].fingerprint != encoder.model.fingerprint:
-            raise ModelMismatchError(
-                f"{encoder.model.source} is no longer the model of this library: its weights have changed",
-                "put the old weights back, or make a new library: --library DIR",
-            )
+        else:
+            check_same(encoder.model, self._model[1])
         return encoder
 
     @property

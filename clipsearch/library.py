@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from clipsearch import projection, query, zeroshot
 from clipsearch.catalog import schema
-from clipsearch.catalog.catalog import FILE_NAME, Catalog
+from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.encoders.opening import open_image_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import (
+    LibraryWriteError,
     ModelMismatchError,
     ModelUnavailableError,
     UsageError,
@@ -21,12 +23,15 @@ from clipsearch.lock import writer_lock
 from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
 from clipsearch.session import Session
 from clipsearch.types import (
+    Backup,
+    Examination,
     IndexReport,
     LibraryStatus,
     Listeners,
     Match,
     OptimizeReport,
     Prediction,
+    Repair,
     RootStatus,
     SkippedFile,
     Term,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
     from clipsearch.types import Model, ModelSource
 
@@ -46,6 +52,10 @@ _BUILTIN_NOTE = (
     "this is the small built-in model, which knows everyday things and simple scenes;"
     " for a full one: clipsearch index FOLDER --library NEW --model default"
 )
+
+
+def _silent(_title: str, _unit: str, _done: int, _total: int) -> None:
+    """Nobody listens."""
 
 
 class Library:
@@ -255,6 +265,83 @@ class Library:
         names = ", ".join(str(root.path) for root in roots) or "none"
         raise UsageError(f"not an indexed folder: {wanted}", f"indexed folders: {names}")
 
+    # -- looking after -------------------------------------------------------------------------
+
+    def examine(self, *, progress: Progress = _silent) -> Examination:
+        """Look at everything the library is made of, and say what is wrong; nothing is changed.
+
+        Args:
+            progress: Told what is being looked at, of what, how many so far, and of how many.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+            LibraryTooNewError: A newer clipsearch wrote it.
+            LibraryError: It is no library of clipsearch.
+        """
+        from clipsearch import doctor
+
+        with ExitStack() as stack:
+            with suppress(LibraryWriteError):  # where nobody can write, nobody does
+                stack.enter_context(writer_lock(self._there()))
+            return doctor.examine(self.path, progress)
+
+    def repair(self, *, progress: Progress = _silent) -> Repair:
+        """Repair what can be repaired; what was lost of the catalog is embedded again by the next `index`.
+
+        A catalog that cannot be mended in place is kept beside the one that takes its place.
+
+        Args:
+            progress: As in `examine`.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+            LibraryDamagedError: Nothing of it can be saved.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import doctor
+
+        self.close()
+        with writer_lock(self._there()):
+            return doctor.repair(self.path, progress)
+
+    def back_up(self, file: Path | str, *, progress: Progress = _silent) -> Backup:
+        """Write everything that cannot be made again to one file; others may index and search meanwhile.
+
+        Args:
+            file: Where to; nothing may be there yet.
+            progress: As in `examine`.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is a file already, or no such folder.
+            LibraryDamagedError: The library is damaged.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import backup
+
+        return backup.back_up(self.path, absolute(file), progress)
+
+    def restore(self, file: Path | str, *, progress: Progress = _silent) -> Backup:
+        """Make the library what it was when a backup was made; the catalog as it is now is kept beside it.
+
+        Args:
+            file: What `back_up` wrote.
+            progress: As in `examine`.
+
+        Raises:
+            UsageError: There is no such file.
+            LibraryBusyError: Another process is writing to the library.
+            LibraryError: The file is no backup, damaged, or of a newer clipsearch.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import backup
+
+        self.close()
+        with writer_lock(self.path):
+            return backup.restore(self.path, absolute(file), progress)
+
     # -- asking --------------------------------------------------------------------------------
 
     def search(
@@ -406,6 +493,16 @@ class Library:
         if self._opened is None:
             self._opened = Session(self.path, self._listeners, self._tell_of)
         return self._opened
+
+    def _there(self) -> Path:
+        """The library's folder, whatever state its catalog is in.
+
+        Raises:
+            NoLibraryError: There is none.
+        """
+        if not (self.path / FILE_NAME).exists() and not any(self.path.glob("vectors-*")):
+            raise nothing_indexed(self.path)
+        return self.path
 
     def _made(self) -> Path:
         """The library's folder.

@@ -116,7 +116,7 @@ def _grouped(
     due = [segment for segment in segments if not segment.grouped and segment.rows >= LEAST]
     total, done = sum(segment.rows for segment in due), 0
     for segment in segments:
-        store = open_store(folder, segment) if segment in due else None
+        store = open_store(folder, segment, model.dim) if segment in due else None
         if store is None:
             yield segment
             continue

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.catalog.catalog import Segment
+from clipsearch.catalog.vector import are_units
 from clipsearch.errors import LibraryWriteError
-from clipsearch.stores import Neighbors
 from clipsearch.stores.exact import ExactStore, best
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.catalog.catalog import Catalog
-    from clipsearch.stores import VectorStore
+    from clipsearch.stores import Neighbors, VectorStore
     from clipsearch.types import Listeners, Model
 
 # Reading 5,000 vectors of 512 from SQLite and scoring them takes about 15 ms; opening FAISS takes
@@ -43,6 +43,10 @@ MAX_SHARE = 0.1
 # Bytes of vectors in one file: a million of 512 dimensions.
 SEGMENT = 1 << 30
 _BLOCK = 65_536
+# Of the best matches of a file, so many are held against the catalog. FAISS and numpy add up the same
+# products in another order.
+_HELD_AGAINST = 100
+_TOLERANCE = 1e-4
 
 
 class Projection:
@@ -57,31 +61,48 @@ class Projection:
     """
 
     def __init__(self, catalog: Catalog, folder: Path, key: int, model: Model, listeners: Listeners) -> None:
+        self._catalog, self._folder, self._key, self._model = catalog, folder, key, model
+        self._listeners = listeners
         self._stores: list[VectorStore] = []
+        # Those of the stores that are files, which may say something else than the catalog.
+        self._files: dict[int, Segment] = {}
         segments = catalog.segments(key)
-        opened = [open_store(folder, segment) for segment in segments]
+        opened = [open_store(folder, segment, model.dim) for segment in segments]
         while None in opened and segments != (newer := catalog.segments(key)):
             # Replaced by a writer just now: the catalog named the new files before the old ones went.
             segments = newer
-            opened = [open_store(folder, segment) for segment in segments]
-
-        def read(after: int, until: int | None = None) -> None:
-            blocks = list(catalog.vectors(model, key, after=after, until=until))
-            if blocks:
-                ids, rows = (np.concatenate(parts) for parts in list(zip(*blocks, strict=True))[1:])
-                self._stores.append(ExactStore(ids, rows))
-
+            opened = [open_store(folder, segment, model.dim) for segment in segments]
         for segment, store in zip(segments, opened, strict=True):
-            if store is not None:
+            if store is None:
+                self._stores.append(self._instead(segment))
+            else:
+                self._files[len(self._stores)] = segment
                 self._stores.append(store)
-                continue
-            listeners.tell(
-                f"the vector index {folder / segment.file} is missing or damaged; searching the catalog"
-                " itself, which is slower. The next `clipsearch index` writes it anew"
-            )
-            read(segment.first, segment.last)
         # Read later than the segments, and complete all the same: ids of embeddings only grow.
-        read(segments[-1].last if segments else 0)
+        self._stores.append(self._read(segments[-1].last if segments else 0))
+
+    def _read(self, after: int, until: int | None = None) -> ExactStore:
+        lost: list[int] = []
+        blocks = list(
+            self._catalog.vectors(self._model, self._key, after=after, until=until, damaged=lost.append)
+        )
+        if lost:
+            self._listeners.tell(
+                f"{sum(lost):,} of the embeddings in {self._catalog.path} are damaged and left out;"
+                " have them made again: clipsearch doctor --repair"
+            )
+        if not blocks:
+            return ExactStore(np.empty(0, np.int64), np.empty((0, self._model.dim), np.float16))
+        ids, rows = (np.concatenate(parts) for parts in list(zip(*blocks, strict=True))[1:])
+        return ExactStore(ids, rows)
+
+    def _instead(self, segment: Segment) -> ExactStore:
+        """What a file should hold that cannot be used, with a word about it."""
+        self._listeners.tell(
+            f"the vector index {self._folder / segment.file} is missing or damaged; searching the catalog"
+            " itself, which is slower. The next `clipsearch index` writes it anew"
+        )
+        return self._read(segment.first, segment.last)
 
     def __len__(self) -> int:
         """Vectors that can answer, those of contents that are gone included."""
@@ -90,19 +111,53 @@ class Projection:
     def search(self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None) -> Neighbors:
         """The k nearest contents of one unit vector; see `VectorStore.search`."""
         parts = [store.search(query, k, among) for store in self._stores]
-        if not parts:
-            return Neighbors(np.empty(0, np.int64), np.empty(0, np.float32))
+        for number in list(self._files):
+            if not self._agrees(parts[number], query):
+                self._stores[number] = self._instead(self._files.pop(number))
+                parts[number] = self._stores[number].search(query, k, among)
         return best(
             np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]), k
         )
 
+    def _agrees(self, found: Neighbors, query: NDArray[np.float32]) -> bool:
+        """Whether the best that a file has found are in the catalog what the file says they are.
+
+        A flipped bit in a file of the right size shows here, where it lets a photo answer that should not,
+        and costs 20 us a photo. One that keeps a photo from answering is found by `clipsearch doctor`.
+        """
+        for content, score in zip(found.ids[:_HELD_AGAINST].tolist(), found.scores.tolist(), strict=False):
+            vector = self._catalog.vector(content, self._key)
+            # Contents that are gone stay in the file for a while.
+            if vector is not None and not abs(float(vector.astype(np.float32) @ query) - score) < _TOLERANCE:
+                return False
+        return True
+
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Every vector; see `VectorStore.blocks`."""
-        for store in self._stores:
-            yield from store.blocks()
+        for number, store in enumerate(self._stores):
+            for ids, rows in store.blocks():
+                if number in self._files and not (units := are_units(rows)).all():
+                    self._listeners.tell(
+                        f"the vector index {self._folder / self._files[number].file} is damaged: asking the"
+                        " catalog itself. Have it written anew: clipsearch doctor --repair"
+                    )
+                    yield self._corrected(ids, rows, units)
+                else:
+                    yield ids, rows
+
+    def _corrected(
+        self, ids: NDArray[np.int64], rows: NDArray[np.float16], units: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        """A block with the catalog's vectors instead of those that are no unit vectors."""
+        known = units.copy()
+        for place in np.flatnonzero(~units).tolist():
+            vector = self._catalog.vector(int(ids[place]), self._key)
+            if vector is not None:
+                rows[place], known[place] = vector, True
+        return ids[known], rows[known]
 
 
-def open_store(folder: Path, segment: Segment) -> VectorStore | None:
+def open_store(folder: Path, segment: Segment, dim: int) -> VectorStore | None:
     """The file of a segment, or None when it is not what it should be."""
     path = folder / segment.file
     try:
@@ -114,7 +169,7 @@ def open_store(folder: Path, segment: Segment) -> VectorStore | None:
         store = GroupedStore(path) if segment.grouped else FaissStore(path)
     except OSError:
         return None
-    return store if len(store) == segment.rows else None
+    return store if (len(store), store.dim) == (segment.rows, dim) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +207,7 @@ def refresh(catalog: Catalog, folder: Path, key: int, model: Model, *, lost: boo
     held = sum(segment.rows for segment in segments)
     bound = max(MIN_TAIL, MAX_SHARE * held)
     tail = _tail(catalog, key, segments)
-    broken = {segment for segment in segments if open_store(folder, segment) is None}
+    broken = {segment for segment in segments if open_store(folder, segment, model.dim) is None}
     dead = 0
     if lost and held:
         dead = held - sum(catalog.surviving(key, segments)) + catalog.count_contents(living=False)
@@ -179,7 +234,7 @@ def repack(catalog: Catalog, folder: Path, key: int, model: Model, *, exact: boo
     segments = catalog.segments(key)
     spans: list[Span] = []
     for segment, rows in zip(segments, catalog.surviving(key, segments), strict=True):
-        is_stale = (exact and segment.grouped) or open_store(folder, segment) is None
+        is_stale = (exact and segment.grouped) or open_store(folder, segment, model.dim) is None
         span = Span(segment.first, segment.last, rows, None if is_stale else segment)
         spans = _joined(spans, span, _room(model), eager=True)
     tail = _tail(catalog, key, segments)

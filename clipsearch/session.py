@@ -10,8 +10,8 @@ import numpy as np
 
 from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.scope import scope_of
-from clipsearch.encoders.opening import open_image_encoder, open_text_encoder
-from clipsearch.errors import ModelMismatchError, PhotoError, UsageError
+from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
+from clipsearch.errors import PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
@@ -88,11 +88,7 @@ class Session:
         _, model = self.model()
         if self._image_encoder is None or self._image_encoder.model.fingerprint != model.fingerprint:
             encoder = open_image_encoder(model.source, pictures=1, listeners=self._listeners)
-            if encoder.model.fingerprint != model.fingerprint:
-                raise ModelMismatchError(
-                    f"{model.source} is no longer the model of this library: its weights have changed",
-                    "put the old weights back, or make a new library: --library DIR",
-                )
+            check_same(encoder.model, model)
             self._image_encoder = encoder
         return self._image_encoder
 

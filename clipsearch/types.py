@@ -248,6 +248,71 @@ class OptimizeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What `doctor` has looked at: so many things of one kind, each a `page` of the `catalog`."""
+
+    part: str
+    count: int
+    thing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `doctor` has found.
+
+    Attributes:
+        part: Of the library, as in `Checked`.
+        what: What is wrong, or worth knowing.
+        where: File or folder.
+        remedy: What to do about it.
+        harmless: Nothing is wrong; it is worth knowing.
+    """
+
+    part: str
+    what: str
+    where: Path
+    remedy: str
+    harmless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What `doctor` has looked at, and what it has found. `sound` when all of that is harmless."""
+
+    path: Path
+    sound: bool
+    checked: tuple[Checked, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair has done, a sentence each, and how the library is now."""
+
+    done: tuple[str, ...]
+    now: Examination
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was made or restored.
+
+    Attributes:
+        file: The backup.
+        photos: In it.
+        vectors: Embeddings in it.
+        bytes: Its size.
+        replaced: Where the catalog lies now that a restored one has replaced, None where there was none.
+    """
+
+    file: Path
+    photos: int
+    vectors: int
+    bytes: int
+    replaced: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IndexProgress:
     """A moment of an `index` run, for a progress bar.
 

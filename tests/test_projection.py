@@ -234,13 +234,16 @@ def test_the_one_file_of_an_older_version_is_the_first_segment(
         patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
         patch.setattr(schema, "VERSION", 1)
         old = Made(tmp_path)
+        execute = old.catalog.connection.execute
+        execute("ALTER TABLE embedding ADD COLUMN checksum")  # `add` wants one
         old.add(100)
         file = tmp_path / f"vectors-{old.key}-100.faiss"
         ids = np.arange(1, 101, dtype=np.int64)
         build(file, DIM, 100, [(ids, old.vectors)])
         stamp = (old.key, file.name, file.stat().st_size, 100, 100)
-        old.catalog.connection.execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", stamp)
+        execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", stamp)
         old.add(30)
+        execute("ALTER TABLE embedding DROP COLUMN checksum")
         old.catalog.close()
     made = Made(tmp_path)
     made.vectors = old.vectors

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from clipsearch.catalog import schema
-from clipsearch.catalog.connection import atomic, connect, spoken_errors
-from clipsearch.errors import NoLibraryError
+from clipsearch.catalog.connection import atomic, connect, sound_values, spoken_errors
+from clipsearch.catalog.vector import pack, unpack
+from clipsearch.errors import LibraryDamagedError, NoLibraryError
 from clipsearch.types import (
     IndexReport,
     Model,
@@ -29,7 +30,7 @@ from clipsearch.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 FILE_NAME = "catalog.sqlite"
 # SQLite's default bound on `?` in one statement is 32,766.
 _VARIABLES = 30_000
+_FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
 
 
@@ -112,17 +114,17 @@ class Catalog:
 
     Args:
         folder: The library's folder.
-        write: Open for writing, creating folder and database when missing.
+        write: Open for writing, creating the database when missing.
+        name: Of the database in it.
 
     Raises:
         NoLibraryError: Reading, and there is no database.
         LibraryError: It is damaged, foreign, too new, or cannot be written.
     """
 
-    def __init__(self, folder: Path, *, write: bool = False) -> None:
-        self.path = folder / FILE_NAME
-        if not write and not self.path.exists():
-            raise nothing_indexed(folder)
+    def __init__(self, folder: Path, *, write: bool = False, name: str = FILE_NAME) -> None:
+        self.path = folder / name
+        self._refuse_nothing(write=write)
         with spoken_errors(self.path):
             self.connection = connect(self.path, write=write)
             try:
@@ -144,6 +146,21 @@ class Catalog:
             with closing(connect(self.path, write=True)) as writer:
                 schema.migrate(writer)
             self.connection = connect(self.path, write=False)
+
+    def _refuse_nothing(self, *, write: bool) -> None:
+        """An empty database is a new library, unless there are vectors of one beside it."""
+        folder = self.path.parent
+        if self.path.exists() and self.path.stat().st_size:
+            return
+        if next(folder.glob("vectors-*.faiss"), None) is not None:
+            raise LibraryDamagedError(
+                f"the library's database is {'empty' if self.path.exists() else 'gone'}: {self.path}",
+                "bring it back from a backup: clipsearch doctor --restore FILE\n"
+                f"or move the folder away and index again: {folder}",
+            )
+        # Where a first run was killed at once, the log may hold all there is.
+        if not write and not self.path.with_name(f"{self.path.name}-wal").exists():
+            raise nothing_indexed(folder)
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -175,26 +192,41 @@ class Catalog:
 
     def current_model(self) -> tuple[int, Model] | None:
         """Id and identity of the model that queries use, or None before the first embedding."""
+        found = next(iter(self._models("WHERE current")), None)
+        if found is None and self._rows("SELECT 1 FROM model LIMIT 1"):
+            raise LibraryDamagedError(f"the library's database is damaged: {self.path} (no model is in use)")
+        return found
+
+    def correct_model(self, key: int, model: Model) -> None:
+        """Write down again what a model is, and that it is the one that queries use."""
+        with self.atomic():
+            self.connection.execute("UPDATE model SET current = (id = ?)", (key,))
+            self.connection.execute(
+                "UPDATE model SET dim = ?, logit_scale = ?, logit_bias = ?, preprocessing = ? WHERE id = ?",
+                (
+                    model.dim,
+                    model.logit_scale,
+                    model.logit_bias,
+                    json.dumps(asdict(model.preprocessing)),
+                    key,
+                ),
+            )
+
+    def model_fingerprints(self) -> list[tuple[int, str]]:
+        """Id and fingerprint of all models, the latest last, whatever else is said of them."""
+        return [(int(key), str(name)) for key, name in self._rows(_FINGERPRINTS)]
+
+    def models(self) -> list[tuple[int, Model]]:
+        """All models that ever were the library's, the latest last."""
+        return self._models("ORDER BY current, id")
+
+    def _models(self, which: str) -> list[tuple[int, Model]]:
         rows = self._rows(
             "SELECT id, name, weights, fingerprint, dim, logit_scale, logit_bias, preprocessing"
-            " FROM model WHERE current"
+            f" FROM model {which}"
         )
-        if not rows:
-            return None
-        key, name, weights, fingerprint, dim, scale, bias, preprocessing = rows[0]
-        facts: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in json.loads(preprocessing).items()
-        }
-        model = Model(
-            source=ModelSource(name, None if weights is None else Path(os.fsdecode(weights))),
-            fingerprint=fingerprint,
-            dim=dim,
-            logit_scale=scale,
-            logit_bias=bias,
-            preprocessing=Preprocessing(**facts),
-        )
-        return int(key), model
+        with sound_values(self.path):
+            return [(int(key), _model(facts)) for key, *facts in rows]
 
     def choose_model(self, model: Model) -> int:
         """Make `model` the one that queries use, adding it when new; returns its id."""
@@ -224,17 +256,18 @@ class Catalog:
 
     def roots(self) -> list[Root]:
         """All indexed folders, by path."""
-        return [
-            Root(
-                int(key),
-                Path(os.fsdecode(path)),
-                tuple(json.loads(str(excludes))),
-                None if indexed is None else datetime.fromisoformat(str(indexed)),
-            )
-            for key, path, excludes, indexed in self._rows(
-                "SELECT id, path, excludes, indexed FROM root ORDER BY path"
-            )
-        ]
+        with sound_values(self.path):
+            return [
+                Root(
+                    int(key),
+                    join(path),
+                    tuple(map(str, json.loads(excludes))),
+                    None if indexed is None else datetime.fromisoformat(indexed),
+                )
+                for key, path, excludes, indexed in self._rows(
+                    "SELECT id, path, excludes, indexed FROM root ORDER BY path"
+                )
+            ]
 
     def add_root(self, path: Path, excludes: Sequence[str]) -> int:
         """Take a folder in. Roots that lie inside it become part of it, their photos kept as they are."""
@@ -291,10 +324,11 @@ class Catalog:
             "SELECT root.path, skipped.path, reason, size, noticed FROM skipped"
             " JOIN root ON root.id = skipped.root ORDER BY root.path, skipped.path"
         )
-        return [
-            SkippedFile(join(root, path), str(reason), int(size), datetime.fromisoformat(str(noticed)))
-            for root, path, reason, size, noticed in rows
-        ]
+        with sound_values(self.path):
+            return [
+                SkippedFile(join(root, path), str(reason), int(size), datetime.fromisoformat(noticed))
+                for root, path, reason, size, noticed in rows
+            ]
 
     # -- contents and embeddings ---------------------------------------------------------------
 
@@ -330,28 +364,64 @@ class Catalog:
         return None
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
-        """`(dim,)` float16 embedding of one content, or None."""
-        rows = self._rows("SELECT vector FROM embedding WHERE content = ? AND model = ?", (content, model))
-        return np.frombuffer(rows[0][0], "<f2") if rows else None
+        """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
+        rows = self._rows(
+            "SELECT vector, checksum, dim FROM embedding JOIN model ON model.id = model"
+            " WHERE content = ? AND model = ?",
+            (content, model),
+        )
+        if not rows:
+            return None
+        ((blob, checksum, dim),) = rows
+        with sound_values(self.path):
+            _, vectors = unpack([blob], [content], [checksum], dim)
+        return vectors[0] if len(vectors) else None
 
     def vectors(
-        self, model: Model, key: int, *, after: int = 0, until: int | None = None, size: int = 65_536
+        self,
+        model: Model,
+        key: int,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        size: int = 65_536,
+        damaged: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float16]]]:
         """Embeddings with ids above `after`, up to `until` if given, in blocks, oldest first.
 
+        Args:
+            model: Whose embeddings.
+            key: Its id.
+            after: Only ids above.
+            until: Only ids up to this.
+            size: Rows in a block.
+            damaged: Told how many rows of a block are not as they were written; those are left out.
+
         Yields:
             The highest embedding id of the block, `(m,)` content ids, `(m, dim)` float16 rows.
+
+        Raises:
+            LibraryDamagedError: Rows are damaged, and nobody is to be told.
         """
         with spoken_errors(self.path):
             cursor = self.connection.execute(
-                "SELECT id, content, vector FROM embedding"
+                "SELECT id, content, vector, checksum FROM embedding"
                 " WHERE model = ? AND id > ? AND id <= ? ORDER BY id",
                 (key, after, _NEWEST if until is None else until),
             )
             while rows := cursor.fetchmany(size):
-                contents = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-                matrix = np.frombuffer(b"".join([row[2] for row in rows]), "<f2").reshape(-1, model.dim)
-                yield rows[-1][0], contents, matrix
+                with sound_values(self.path):
+                    ids, contents, blobs, checksums = zip(*rows, strict=True)
+                    sound, matrix = unpack(blobs, contents, checksums, model.dim)
+                    chosen = np.array([contents[place] for place in np.flatnonzero(sound)], np.int64)
+                if lost := len(rows) - len(matrix):
+                    if damaged is None:
+                        raise LibraryDamagedError(
+                            f"{lost:,} of the embeddings in {self.path} are damaged",
+                            "let them be made again: clipsearch doctor --repair",
+                        )
+                    damaged(lost)
+                yield ids[-1], chosen, matrix
 
     def count_embeddings(self, model: int, *, after: int = 0) -> int:
         """Embeddings of a model, those newer than embedding id `after` only."""
@@ -384,13 +454,15 @@ class Catalog:
         rows = self._rows(
             f"SELECT DISTINCT content FROM photo WHERE {scope.where} ORDER BY content", scope.values
         )
-        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        with sound_values(self.path):
+            return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     def photos(self, contents: Sequence[int], scope: Scope) -> dict[int, list[Photo]]:
         """Photos within `scope` of each given content, by path; contents without one are left out."""
         found: dict[int, list[Photo]] = {}
         for start in range(0, len(contents), _VARIABLES):
             part = [int(content) for content in contents[start : start + _VARIABLES]]
+            asked = set(part)
             rows = self._rows(
                 "SELECT photo.id, content, root.path, photo.path, taken, width, height"
                 " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
@@ -398,16 +470,19 @@ class Catalog:
                 " ORDER BY root.path, photo.path",
                 (*part, *scope.values),
             )
-            for key, content, root, path, taken, width, height in rows:
-                photo = Photo(
-                    id=int(key),
-                    content=int(content),
-                    path=join(root, path),
-                    taken=None if taken is None else datetime.fromisoformat(str(taken)),
-                    width=int(width),
-                    height=int(height),
-                )
-                found.setdefault(photo.content, []).append(photo)
+            with sound_values(self.path):
+                for key, content, root, path, taken, width, height in rows:
+                    if content not in asked:  # an index has led to another row than the one it means
+                        raise ValueError(f"photo {key} of content {content}")
+                    photo = Photo(
+                        id=int(key),
+                        content=int(content),
+                        path=join(root, path),
+                        taken=None if taken is None else datetime.fromisoformat(taken),
+                        width=int(width),
+                        height=int(height),
+                    )
+                    found.setdefault(photo.content, []).append(photo)
         return found
 
     def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
@@ -422,8 +497,9 @@ class Catalog:
             (first, last, *scope.values),
         )
         decode = os.fsdecode
-        paths = [folders[root] + decode(path) for _, root, path in rows]
-        return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
+        with sound_values(self.path):
+            paths = [folders[root] + decode(path) for _, root, path in rows]
+            return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
         """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""
@@ -443,9 +519,9 @@ class Catalog:
                 (content,) = row
                 if item.vector is not None:
                     added += execute(
-                        "INSERT INTO embedding (model, content, vector) VALUES (?, ?, ?)"
+                        "INSERT INTO embedding (model, content, vector, checksum) VALUES (?, ?, ?, ?)"
                         " ON CONFLICT (content, model) DO NOTHING",
-                        (model, content, item.vector.astype("<f2").tobytes()),
+                        (model, content, *pack(item.vector, content)),
                     ).rowcount
                 execute(
                     "INSERT INTO photo (root, path, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
@@ -488,10 +564,11 @@ class Catalog:
             "SELECT first, last, file, bytes, rows, grouped FROM projection WHERE model = ? ORDER BY first",
             (model,),
         )
-        return [
-            Segment(first, last, file, size, count, grouped=bool(grouped))
-            for first, last, file, size, count, grouped in rows
-        ]
+        with sound_values(self.path):
+            return [
+                Segment(int(first), int(last), _name(file), int(size), int(count), grouped=bool(grouped))
+                for first, last, file, size, count, grouped in rows
+            ]
 
     def set_segments(self, model: int, segments: Sequence[Segment]) -> None:
         """Record the vector store files, all complete and in place, instead of those before."""
@@ -520,11 +597,8 @@ class Catalog:
         rows = self._rows("SELECT report FROM run ORDER BY id DESC LIMIT 1")
         if not rows:
             return None
-        facts = json.loads(str(rows[0][0]))
-        facts["started"] = datetime.fromisoformat(facts["started"])
-        facts["offline"] = tuple(Path(path) for path in facts["offline"])
-        facts["unreadable"] = tuple(Path(path) for path in facts["unreadable"])
-        return IndexReport(**facts)
+        with sound_values(self.path):
+            return report_of(rows[0][0])
 
 
 def nothing_indexed(folder: Path) -> NoLibraryError:
@@ -534,9 +608,55 @@ def nothing_indexed(folder: Path) -> NoLibraryError:
     )
 
 
-def join(root: bytes, path: bytes) -> Path:
-    """Absolute path of a photo, from its root's path and its own."""
+def _model(row: Sequence[Any]) -> Model:
+    name, weights, fingerprint, dim, scale, bias, preprocessing = row
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(preprocessing).items()
+    }
+    return Model(
+        source=ModelSource(name, None if weights is None else Path(os.fsdecode(weights))),
+        fingerprint=fingerprint,
+        dim=dim,
+        logit_scale=scale,
+        logit_bias=bias,
+        preprocessing=Preprocessing(**facts),
+    )
+
+
+def report_of(text: str) -> IndexReport:
+    """The report of a run from its JSON.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    facts = json.loads(text)
+    facts["started"] = datetime.fromisoformat(facts["started"])
+    facts["offline"] = tuple(Path(path) for path in facts["offline"])
+    facts["unreadable"] = tuple(Path(path) for path in facts["unreadable"])
+    return IndexReport(**facts)
+
+
+def join(root: bytes, path: bytes = b"") -> Path:
+    """Absolute path of a photo, from its root's path and its own; or that of a root.
+
+    Raises:
+        TypeError, ValueError: Never was there such a path.
+    """
+    if b"\0" in root or b"\0" in path:
+        raise ValueError("a path with a zero byte")
     return Path(os.fsdecode(root)) / os.fsdecode(path)
+
+
+def _name(file: str) -> str:
+    """The name of a segment's file: it lies in the library's folder, nowhere else.
+
+    Raises:
+        ValueError: It would lie somewhere else.
+    """
+    if Path(file).name != file or "\0" in file:
+        raise ValueError(f"not the name of a file: {file!r}")
+    return file
 
 
 def _plain(value: object) -> str:

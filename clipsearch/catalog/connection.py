@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from clipsearch.errors import LibraryBusyError, LibraryError, LibraryWriteError
+from clipsearch.errors import LibraryBusyError, LibraryDamagedError, LibraryWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,22 +19,28 @@ if TYPE_CHECKING:
 PAGE_SIZE = 8192
 # A reader never waits for a writer (WAL), a writer waits this long for a checkpoint.
 BUSY_TIMEOUT_S = 10.0
+PRIVATE = 0o600
+# What reading a database may raise; the second when a damaged schema is named in the message of the first.
+DATABASE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 _UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+# A file that ends too early is damage; what else fails at reading and writing is the disk.
+_TORN = ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    """Open the database at `path`; with `write`, create it when missing.
+    """Open the database at `path`; with `write`, create it when missing, private to the user.
 
     Readers fall back to an immutable view where nothing can be written at all (a read-only or full disk).
 
     Raises:
-        LibraryError: The file is no usable database.
+        LibraryDamagedError: The file is no usable database.
         LibraryWriteError: It cannot be created or written; or read, because a killed run left its log behind
             on a disk that is read-only now.
     """
     with spoken_errors(path):
         if write:
-            return _open(path, "rwc")
+            make_private(path)
+            return _open(path, "rw")
         try:
             connection = _open(path, "rw")
             try:
@@ -67,6 +74,15 @@ def _has_log(path: Path) -> bool:
         return False
 
 
+def make_private(path: Path) -> None:
+    """Make an empty file that only the user can read; nothing where there is one already.
+
+    SQLite gives the write-ahead log and its index the permissions of the database.
+    """
+    with suppress(OSError):  # SQLite will say it better
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE))
+
+
 def prepare_to_write(connection: sqlite3.Connection) -> None:
     """Set up a writing connection; only once it is known that the database is ours."""
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new database; an old one keeps its own
@@ -77,13 +93,17 @@ def prepare_to_write(connection: sqlite3.Connection) -> None:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,  # transactions are spelled out: see `atomic`
         check_same_thread=False,  # each connection has one owner, who may close it from another thread
     )
+    # Damage is seen when a page is read, not somewhere behind it; a foreign schema runs no functions.
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
 
 
 @contextmanager
@@ -104,7 +124,7 @@ def spoken_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's exceptions into clipsearch's own, naming the file."""
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except DATABASE_ERRORS as error:
         name = _name(error)
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the file that readers share
             raise LibraryWriteError(
@@ -115,20 +135,26 @@ def spoken_errors(path: Path) -> Iterator[None]:
                 f"the library cannot be written: {path}",
                 "check the folder's permissions, or name another: --library",
             ) from error
-        if name.startswith("SQLITE_BUSY"):
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
             raise LibraryBusyError(f"the library is busy: {path}", "try again in a moment") from error
-        if name.startswith("SQLITE_IOERR"):
+        if name.startswith("SQLITE_IOERR") and not name.startswith(_TORN):
             raise LibraryWriteError(
                 f"the disk failed: {path} ({error})", "check the disk; nothing was lost"
             ) from error
-        raise LibraryError(f"the library's database failed: {path} ({error})") from error
-    except sqlite3.DatabaseError as error:
-        raise LibraryError(
-            f"the library's database is damaged: {path} ({error})",
-            "move the folder away and index again, or restore it from a backup; photos are never touched",
+        raise LibraryDamagedError(f"the library's database is damaged: {path} ({error})") from error
+
+
+@contextmanager
+def sound_values(path: Path) -> Iterator[None]:
+    """Rows are read in the body: a value in them that no clipsearch wrote is damage of the database."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise LibraryDamagedError(
+            f"the library's database is damaged: {path} (a value that makes no sense: {error})"
         ) from error
 
 
-def _name(error: sqlite3.Error) -> str:
+def _name(error: Exception) -> str:
     """SQLite's own name of an error; empty for those that Python's module raises itself."""
     return getattr(error, "sqlite_errorname", "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipsearch.catalog.connection import atomic, prepare_to_write
-from clipsearch.errors import LibraryError, LibraryTooNewError
+from clipsearch.errors import LibraryDamagedError, LibraryError, LibraryTooNewError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -107,8 +107,13 @@ def _segments(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE whole")
 
 
+def _checksums(connection: sqlite3.Connection) -> None:
+    """SQLite does not notice a flipped bit in a row: each vector gets its CRC-32, NULL for those before."""
+    connection.execute("ALTER TABLE embedding ADD COLUMN checksum INTEGER")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments, _checksums)
 VERSION = len(MIGRATIONS)
 
 
@@ -117,12 +122,18 @@ def version_of(connection: sqlite3.Connection) -> int:
 
     Raises:
         LibraryError: A database of some other program.
+        LibraryDamagedError: No format was ever numbered like this.
         LibraryTooNewError: Written by a newer clipsearch.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (tables or application):
+        (ours,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('root', 'photo', 'content', 'embedding')"
+        ).fetchone()
+        if ours == 4:  # noqa: PLR2004 - all of them
+            raise LibraryDamagedError("the library's database is damaged: its header is not ours")
         raise LibraryError(
             "the database in this folder is not a clipsearch library", "name another folder: --library"
         )
@@ -131,6 +142,8 @@ def version_of(connection: sqlite3.Connection) -> int:
             f"this library has format {version}; this clipsearch knows formats up to {VERSION}",
             "update clipsearch: pip install --upgrade clipsearch",
         )
+    if version < 0 or (version == 0 and tables):
+        raise LibraryDamagedError("the library's database is damaged: its header names no format")
     return int(version)
 
 

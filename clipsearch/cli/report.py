@@ -1,4 +1,4 @@
-"""The longer answers of `status` and `models`, for reading."""
+"""The longer answers of `status`, `doctor` and `models`, for reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clipsearch.encoders.registry import Preset
-    from clipsearch.types import IndexReport, LibraryStatus, Model, SkippedFile
+    from clipsearch.types import Examination, IndexReport, LibraryStatus, Model, SkippedFile
 
 
 def print_status(held: LibraryStatus) -> None:
@@ -64,6 +64,30 @@ def print_skipped(files: Sequence[SkippedFile]) -> None:
     for file in files:
         out.print(linked(file.path))
         out.print(Text(f"    {harmless(file.reason)} ({size(file.size)})", "yellow"))
+
+
+def print_examination(examination: Examination) -> None:
+    """What was looked at and, a line each, what was found; in a pipe, only the findings."""
+    from rich.text import Text
+
+    findings = examination.findings
+    if on_terminal():
+        out = console()
+        for checked in examination.checked:
+            out.print(Text.assemble((f"{checked.part:<10}", "bold"), count(checked.count, checked.thing)))
+        wrong = sum(not finding.harmless for finding in findings)
+        out.print(f"\n{count(wrong, 'thing')} wrong." if wrong else "\nSound.")
+        if findings:
+            out.print()
+    rows = [
+        ("note" if finding.harmless else "wrong", finding.part, harmless(finding.what), finding.remedy)
+        for finding in findings
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)] or [0] * 4
+    titles = ("state", "part", "found", "what to do")
+    table = Table([Column(title, width) for title, width in zip(titles, widths, strict=True)], "where")
+    for row, finding in zip(rows, findings, strict=True):
+        table.row(row, finding.where)
 
 
 def print_models(presets: Sequence[Preset]) -> None:

@@ -4,7 +4,8 @@
 (`clipsearch.types.Model` and tokenizer settings), `tokenizer.json`, `text.onnx` and its weights
 `text.onnx.data`. It is written elsewhere and renamed, so it is whole or absent. Where the CPU embeds
 pictures fastest with ONNX Runtime, `image-FORMAT.onnx` joins it, and `engines.json` says what is fastest
-on which hardware. `models/checkpoints.json` knows which files were found to be which model.
+on which hardware. `sha256.json` has a hash of every file, for `clipsearch doctor`: queries map these files
+and read little of them. `models/checkpoints.json` knows which files were found to be which model.
 Deleting any of it loses nothing: it is made again from the model.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +34,7 @@ MODEL_NAME = "model.json"
 TOKENIZER_NAME = "tokenizer.json"
 TEXT_NAME = "text.onnx"
 _ENGINES_NAME = "engines.json"
+_HASHES_NAME = "sha256.json"
 _CHECKPOINTS_NAME = "checkpoints.json"
 _LOCK_NAME = ".lock"
 _DRAFT = ".new-"
@@ -154,10 +157,44 @@ def publish(draft: Path, fingerprint: str) -> None:
         OSError: The cache folder cannot be written.
     """
     target = folder_of(fingerprint)
+    seal(draft)
     draft.chmod(0o755)  # it was made private
     if target.exists():  # damaged; readers that have its files open keep them
         target.rename(Path(tempfile.mkdtemp(prefix=_DRAFT, dir=target.parent)) / "damaged")
     draft.rename(target)
+
+
+def seal(folder: Path) -> None:
+    """Note what each file of a model's folder is now, for `damaged_files`."""
+    files = {path.name: _hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    for changing in (_ENGINES_NAME, _HASHES_NAME):
+        files.pop(changing, None)
+    (folder / _HASHES_NAME).write_text(json.dumps(files, indent=2), encoding="utf-8")
+
+
+def damaged_files(fingerprint: str) -> tuple[int, list[Path]]:
+    """Hold a model's folder against its hashes.
+
+    Returns:
+        How many files have one, none where an older version exported the model; those that are not
+        what they were, or are gone.
+    """
+    folder = folder_of(fingerprint)
+    hashes = _read_json(folder / _HASHES_NAME)
+    return len(hashes), [folder / name for name, known in hashes.items() if _hash(folder / name) != known]
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable: {error}"
+
+
+def discard(fingerprint: str) -> None:
+    """Remove a model from the cache; it is made again when it is needed."""
+    shutil.rmtree(folder_of(fingerprint), ignore_errors=True)
 
 
 def image_name(number_format: str) -> str:

@@ -8,7 +8,6 @@ graph is optimised now, so that a query's session need not do it: 1.3 s with opt
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,8 +260,3 @@ class _TextTower(torch.nn.Module):
         }
         found = torch.func.functional_call(self.encode, shorter, (ids,))
         return torch.nn.functional.normalize(found, dim=-1)
-
-
-def discard(fingerprint: str) -> None:
-    """Remove a model from the cache."""
-    shutil.rmtree(cache.folder_of(fingerprint), ignore_errors=True)

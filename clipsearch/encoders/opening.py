@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clipsearch.encoders import registry
-from clipsearch.errors import ModelError
+from clipsearch.errors import LibraryDamagedError, ModelMismatchError
 from clipsearch.machine import may_have_gpu
 from clipsearch.types import Listeners
 
@@ -90,6 +90,25 @@ def open_image_encoder(
     return TowerEncoder(loaded.model, tower, batch_size)
 
 
+def check_same(found: Model, stored: Model) -> None:
+    """See that a model that was opened is the one whose embeddings a library holds.
+
+    Raises:
+        ModelMismatchError: Its weights have changed.
+        LibraryDamagedError: It is, but the library says something else of it.
+    """
+    if found.fingerprint != stored.fingerprint:
+        raise ModelMismatchError(
+            f"{stored.source} is no longer the model of this library: its weights have changed",
+            "put the old weights back, or make a new library: --library DIR",
+        )
+    if replace(found, source=stored.source) != stored:
+        raise LibraryDamagedError(
+            f"what the library says of its model is not so: {stored.source}",
+            "have it corrected: clipsearch doctor --repair",
+        )
+
+
 def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder | None:
     """The image encoder as an earlier run has prepared it for this CPU, without torch."""
     from clipsearch.encoders import cache
@@ -125,6 +144,8 @@ def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> Te
 
     listeners = listeners or Listeners()
     cached = cache.read(model.fingerprint)
+    if cached is not None:
+        check_same(cached.model, model)
     if cached is not None and cached.has_text:
         from clipsearch.encoders.onnx import OnnxTextEncoder
 
@@ -140,20 +161,16 @@ def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> Te
 
 def _open_through_torch(model: Model, listeners: Listeners) -> TextEncoder:
     from clipsearch.encoders import cache
-    from clipsearch.encoders.export import discard, ensure_exported
+    from clipsearch.encoders.export import ensure_exported
     from clipsearch.encoders.onnx import OnnxTextEncoder
     from clipsearch.encoders.openclip import TorchTextEncoder, load
     from clipsearch.encoders.tokenizer import Tokenizer
 
     loaded = load(model.source, listeners)
-    if loaded.model.fingerprint != model.fingerprint:
-        raise ModelError(
-            f"{model.source} is no longer what this library was made with: its weights have changed",
-            "bring the old weights back, or index into a new library",
-        )
+    check_same(loaded.model, model)
     known = cache.read(model.fingerprint)
     if known is not None and known.has_text:
-        discard(model.fingerprint)  # it could not be opened
+        cache.discard(model.fingerprint)  # it could not be opened
     cached = ensure_exported(loaded, listeners)
     folder = cache.folder_of(model.fingerprint)
     if cached.has_text:

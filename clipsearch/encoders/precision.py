@@ -65,6 +65,8 @@ def fastest_tower(loaded: LoadedModel, device: torch.device, listeners: Listener
         if isinstance(tower, OnnxImageTower) and draft is not None:
             for path in draft.glob(f"{tower.path.name}*"):
                 path.replace(folder / path.name)
+            with suppress(OSError):
+                cache.seal(folder)
             tower = open_image_tower(fingerprint, tower.engine) or tower
     cache.remember_engine(fingerprint, hardware, tower.engine)
     return tower

@@ -39,7 +39,17 @@ class FaissStore:
         self._index = read(path)
         flat = faiss.downcast_index(getattr(self._index, "index", None))
         check(flat, faiss.IndexScalarQuantizer, path)
+        rows = self._index.ntotal
+        whole = flat.ntotal == rows and flat.codes.size() == rows * flat.code_size
+        outer = (self._index.id_map.size(), self._index.d, self._index.is_trained, self._index.metric_type)
+        if not whole or outer != (rows, flat.d, True, flat.metric_type):
+            raise OSError(f"a damaged vector index: {path}")
         self._flat = flat
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._flat.d)
 
     def __len__(self) -> int:
         """How many vectors it holds."""
@@ -69,24 +79,35 @@ def read(path: Path) -> Any:
     """
     try:
         return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:  # a damaged length asks for all the memory there is
         raise OSError(f"not a readable vector index: {path}") from error
 
 
 def check(index: Any, kind: Any, path: Path) -> None:
-    """Refuse an index that is of another kind than ours.
+    """Refuse an index that is of another kind than ours: not half precision, or damaged in its header.
+
+    FAISS believes what a header says, and would read behind the vectors.
 
     Raises:
         OSError: It is.
     """
     if not isinstance(index, kind) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise OSError(f"not an index that clipsearch wrote: {path}")
+    stored = index.sq
+    sizes = {index.code_size, stored.code_size, 2 * index.d}
+    half = stored.qtype == faiss.ScalarQuantizer.QT_fp16
+    if not half or stored.d != index.d or len(sizes) > 1 or not index.is_trained:
+        raise OSError(f"a damaged vector index: {path}")
 
 
 def write(index: Any, path: Path) -> None:
-    """Write an index to a file; flushed to disk on return."""
+    """Write an index to a file that only the user can read; flushed to disk on return."""
+
+    def private(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
     # FAISS itself would not notice that its last bytes found no room: it ignores what `fclose` says.
-    with path.open("wb") as file:
+    with open(path, "wb", opener=private) as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _CHUNK))
         file.flush()
         os.fsync(file.fileno())

@@ -57,7 +57,26 @@ class GroupedStore:
 
     def __init__(self, path: Path) -> None:
         self._index = read(path)
-        check(self._index, faiss.IndexIVFScalarQuantizer, path)
+        index = self._index
+        check(index, faiss.IndexIVFScalarQuantizer, path)
+        lists, centres = index.invlists, faiss.downcast_index(index.quantizer)
+        if (
+            index.by_residual
+            or not isinstance(centres, faiss.IndexFlat)
+            or centres.metric_type != faiss.METRIC_INNER_PRODUCT
+            or not centres.is_trained
+            or (centres.d, centres.ntotal, lists.nlist) != (index.d, index.nlist, index.nlist)
+            or centres.codes.size() != 4 * index.d * index.nlist
+            or not 1 <= index.nprobe <= index.nlist
+            or lists.code_size != index.code_size
+            or lists.compute_ntotal() != index.ntotal
+        ):
+            raise OSError(f"a damaged vector index: {path}")
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._index.d)
 
     def __len__(self) -> int:
         """How many vectors it holds."""
