@@ -283,6 +283,7 @@ def _older(bench: Bench) -> None:
             sql = first.execute("SELECT sql FROM sqlite_master WHERE name = 'projection'").fetchone()
         connection.execute(*sql)
         connection.execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", segment)
+        connection.execute("ALTER TABLE embedding DROP COLUMN checksum")
         connection.execute("PRAGMA user_version = 1")
 
 
