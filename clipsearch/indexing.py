@@ -184,6 +184,8 @@ class Indexer:
             self._refused.append(item)
         elif item is not None:
             (self._known if item.decoded is None else self._fresh).append(item)
+        if self._fresh and self._encoder is None:
+            self._load()  # it says how many make a batch: no more than that may be lost with a kill
         part = -(-self._batch_size // _PARTS)
         if len(self._fresh) >= part or len(self._known) + len(self._refused) >= _COMMIT:
             self._dispatch()

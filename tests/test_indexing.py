@@ -404,3 +404,22 @@ def test_a_pipe_in_the_folder_is_never_waited_for(bench: Bench) -> None:
     bench.paint("1.png", 1)
     os.mkfifo(bench.photos / "pipe.png")
     assert counts(bench.index(bench.photos)) == {"new": 1, "embedded": 1}
+
+
+def test_no_more_than_a_batch_is_embedded_before_it_is_committed(bench: Bench) -> None:
+    """The first one, too, before which the model is loaded."""
+    for number in range(60):
+        bench.paint(f"{number}.png", number)
+    ahead: list[int] = []
+    encode = bench.encoder.encode
+
+    def counted(items):
+        with Catalog(bench.folder) as catalog:
+            (kept,) = catalog.connection.execute("SELECT count(*) FROM embedding").fetchone()
+        rows = encode(items)
+        ahead.append(bench.encoder.embedded - kept)
+        return rows
+
+    bench.encoder.encode = counted
+    assert bench.index(bench.photos).embedded == 60
+    assert max(ahead) <= bench.encoder.batch_size + bench.encoder.batch_size // 2
