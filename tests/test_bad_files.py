@@ -22,10 +22,11 @@ import pytest
 from mean_color import paint
 from PIL import Image
 
+from clipsearch.cli import main
 from clipsearch.photos.scan import FoundFile, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from conftest import Promised
 
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names and devic
 SHARED = Path(__file__).parents[2] / "shared"
 SOURCE = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-P", "-m", "clipsearch"]
-NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(SOURCE)}
 
 
-def run(*words: str | bytes | Path, code: int = 0, **options: Any) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *words: str | bytes | Path, code: int = 0, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[bytes]:
     done = subprocess.run(
-        [*COMMAND, *words], capture_output=True, timeout=300, env=environment(), check=False, **options
+        [*before, *COMMAND, *words], capture_output=True, timeout=300, env=environment(), check=False
     )
     assert done.returncode == code, done.stderr.decode()
     assert b"Traceback" not in done.stderr
@@ -80,7 +82,8 @@ def skipped() -> dict[bytes, str]:
 def assert_harmless(output: bytes) -> None:
     """Nothing but printable text and plain line ends and tabs."""
     text = output.decode()
-    assert [char for char in text if not char.isprintable() and char not in "\n\t"] == []
+    zero_width_joiner = "\u200d"  # which families of emoji are made of
+    assert [c for c in text if not c.isprintable() and c not in "\n\t" + zero_width_joiner] == []
 
 
 # -- files ------------------------------------------------------------------------------------------------
@@ -114,22 +117,20 @@ class Peaks:
         self._thread.join()
 
 
-def test_every_nasty_file_is_indexed_or_skipped_with_a_reason_in_one_run(
-    tmp_path: Path, promised: Promised
-) -> None:
+def test_every_nasty_file_is_indexed_or_skipped_with_a_reason_in_one_run(promised: Promised) -> None:
     nasty = SHARED / "nasty"
     if not nasty.is_dir():
         pytest.skip("needs ../shared/nasty")
     pipe = subprocess.PIPE
-    usual = run("index", paint(tmp_path / "photos" / "a.png", (1, 2, 3)).parent, "--model", "builtin")
-    command = [*COMMAND, "index", str(nasty), "--json"]
+    command = [*COMMAND, "index", str(nasty), "--model", "builtin", "--json"]
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment()) as index:
         peaks = Peaks(index.pid)
         out, said = index.communicate(timeout=300)
         peaks.join()
     report = json.loads(out)
     assert index.returncode == 0
-    assert said.splitlines() == usual.stderr.splitlines()[-1:], "libtiff and others print warnings"
+    for line in said.decode().splitlines():  # libtiff and others would print warnings
+        assert line.startswith(("trying how ", "embedding: ", "looking ", "this is the small "))
     pictures = [item for item in scan(nasty) if isinstance(item, FoundFile)]
     refused = skipped()
     assert report["new"] + report["copied"] + report["skipped"] == len(pictures)
@@ -292,26 +293,30 @@ def test_awkward_names_are_indexed_found_and_shown_harmlessly(named: Path, promi
     promised("an awkward name is indexed, found, and shown without harm", len(good | bad), "names")
 
 
-def test_awkward_names_can_be_given_to_every_command(named: Path) -> None:
-    run("index", named, "--model", "builtin")
-    for photo in sorted(map(os.fsencode, named.rglob("*.png")))[::3]:
-        done = run("similar", photo, "--include-self", "-n", "1", "-0")
-        assert done.stdout == photo + b"\0"
+def test_awkward_names_can_be_given_to_every_command(
+    named: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def command(*words: str | bytes | Path, code: int = 0) -> tuple[bytes, bytes]:
+        assert main([os.fsdecode(word) for word in words]) == code
+        out, said = capfdbinary.readouterr()
+        assert_harmless(said)
+        return out, said
+
+    command("index", named, "--model", "builtin")
+    for photo in map(os.fsencode, named.rglob("*.png")):
+        assert command("similar", photo, "--include-self", "-n", "1", "-0")[0] == photo + b"\0"
     for folder in FOLDERS:
         place = os.fsencode(named) + b"/" + folder
-        assert run("search", "red", "--in", place, "-0").stdout == place + b"/photo.png\0"
-        run("index", place)
-        missing = run("similar", place + b"/gone\x1b[2J.png", code=2)
-        assert_harmless(missing.stderr)
-        unread = run("similar", place + b"/\x1b[5mbad\n.jpg", code=2)
-        assert_harmless(unread.stderr)
-        assert b"not an image of a known format" in unread.stderr
-        assert_harmless(run("classify", place, "--labels", "red,blue").stderr)
-        assert_harmless(run("index", place + b"/none\x1b[2J", code=2).stderr)
-    root = Path(os.fsdecode(os.fsencode(named) + b"/" + FOLDERS[2]))
-    assert_harmless(run("index", root, "--library", named / "other", "--model", "builtin").stderr)
-    assert_harmless(run("forget", root, "--library", named / "other").stdout)
-    shutil.rmtree(named / "other")
+        assert command("search", "red", "--in", place, "-0")[0] == place + b"/photo.png\0"
+        command("index", place)
+        command("similar", place + b"/gone\x1b[2J.png", code=2)
+        _, unread = command("similar", place + b"/\x1b[5mbad\n.jpg", code=2)
+        assert b"not an image of a known format" in unread
+        command("classify", place, "--labels", "red,blue")
+        command("index", place + b"/none\x1b[2J", code=2)
+        library = tmp_path / "library"
+        command("index", place, "--library", library, "--model", "builtin")
+        assert_harmless(command("forget", place, "--library", library)[0])
 
 
 def test_names_that_differ_by_case_or_normalisation_stay_apart(tmp_path: Path) -> None:
@@ -336,7 +341,6 @@ def test_special_files_links_and_loops_end_and_cost_nothing(tmp_path: Path, monk
     with suppress(PermissionError):  # for root only
         os.mknod(root / "zero.png", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     (root / "null.png").symlink_to("/dev/zero")
-    (root / "process.png").symlink_to("/proc/kmsg")
     (root / "up").symlink_to(tmp_path)
     (root / "self").symlink_to(root)
     (root / "ring.png").symlink_to(root / "ring.png")
@@ -393,34 +397,27 @@ def test_a_path_too_long_for_the_system_is_told_and_the_rest_indexed(place: Path
 def test_a_closed_folder_amid_a_tree_loses_nothing(place: Path) -> None:
     for name in ("a/1", "closed/2", "z/3", "closed-file"):
         paint(place / "photos" / f"{name}.png", (len(name), 50, 70))
-    library = place / "library"
-    library.mkdir()
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:  # whom no permission binds
-        who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        os.chown(library, NOBODY, NOBODY)
-        (place / "photos").chmod(0o755)
-    home = ["--library", str(library)]
-    probe = subprocess.run(
-        [*COMMAND, "--version"], env=environment(), check=False, capture_output=True, **who
-    )
-    if probe.returncode != 0:
-        pytest.skip("another user cannot run this Python")
-    run("index", place / "photos", *home, "--model", "builtin", **who)
-    everything = run("search", "red", *home, "-0", **who).stdout
+    home = ["--library", str(place / "library")]
+    bound: list[str] = []
+    if os.geteuid() == 0:  # whom permissions bind only without these two powers
+        bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        if shutil.which("setpriv") is None:
+            pytest.skip("needs setpriv, or not to be root")
+    run("index", place / "photos", *home, "--model", "builtin", before=bound)
+    everything = run("search", "red", *home, "-0", before=bound).stdout
     assert everything.count(b"\0") == 4
     closed, file = place / "photos" / "closed", place / "photos" / "closed-file.png"
     closed.chmod(0)
     paint(file, (250, 1, 1)).chmod(0)
-    done = run("index", *home, "--json", **who)
+    done = run("index", *home, "--json", before=bound)
     report = json.loads(done.stdout)
     assert (report["removed"], report["skipped"], report["unreadable"]) == (0, 1, [str(closed)])
-    assert b"closed/2.png" in run("search", "red", *home, "-0", **who).stdout
-    listed = json.loads(run("status", "--skipped", "--json", *home, **who).stdout)
+    assert b"closed/2.png" in run("search", "red", *home, "-0", before=bound).stdout
+    listed = json.loads(run("status", "--skipped", "--json", *home, before=bound).stdout)
     assert [(item["path"], item["reason"]) for item in listed] == [(str(file), "permission denied")]
     closed.chmod(0o755)
     file.chmod(0o644)
-    report = json.loads(run("index", *home, "--json", **who).stdout)
+    report = json.loads(run("index", *home, "--json", before=bound).stdout)
     assert (report["unchanged"], report["removed"], report["skipped"]) == (3, 0, 0)
 
 
