@@ -137,7 +137,7 @@ def test_every_nasty_file_is_indexed_or_skipped_with_a_reason_in_one_run(promise
     assert report["skipped"] == len(refused) < 100
     found = found_paths("--in", nasty)
     assert found.isdisjoint(refused)
-    assert found | set(refused) == {os.fsencode(nasty.resolve()) + b"/" + item.path for item in pictures}
+    assert found | set(refused) == {os.fsencode(nasty) + b"/" + item.path for item in pictures}
     for reason in refused.values():
         assert 5 < len(reason) < 200
         assert reason.isprintable()
