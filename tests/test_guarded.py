@@ -322,7 +322,7 @@ def bombs() -> dict[str, bytes]:
         "BMP": patched(saved(small, "BMP"), 18, struct.pack("<ii", 50_000, 50_000)),
         "HEIF": patched(heif, heif.index(b"ispe") + 8, huge),
         "AVIF": patched(avif, avif.index(b"ispe") + 8, huge),
-        "JPEG2000": patched(jp2, jp2.index(b"\xff\x51") + 6, huge),
+        "JPEG2000": patched(jp2, jp2.index(b"ihdr") + 4, huge),
         "PPM": b"P6 90000 90000 255\n",
         "TGA": patched(saved(small, "TGA"), 12, b"\xff\xff" * 2),
         "PCX": patched(saved(small, "PCX"), 8, b"\xff\xff" * 2),
