@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.decode import open_upright
+from clipsearch.photos.files import read_bytes
+from clipsearch.photos.guarded import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 # All in pixels.
@@ -43,25 +44,29 @@ def contact_sheet(sections: Sequence[Section], *, columns: int = 5) -> Image.Ima
     draw = ImageDraw.Draw(sheet)
     heading_font, caption_font = ImageFont.load_default(24), ImageFont.load_default(15)
     top = _GAP
+    pictures = thumbnails(path for section in sections for path, _ in section.photos)
     for section in sections:
         draw.text((_GAP, top + 10), section.heading, _INK, heading_font)
         top += _HEADING
         for start in range(0, len(section.photos), columns):
-            for column, (path, caption) in enumerate(section.photos[start : start + columns]):
+            for column, (_, caption) in enumerate(section.photos[start : start + columns]):
                 left = _GAP + column * (THUMB[0] + _GAP)
-                sheet.paste(thumbnail(path), (left, top))
+                sheet.paste(next(pictures), (left, top))
                 draw.text((left, top + THUMB[1] + 5), _fitted(caption, caption_font), _FAINT, caption_font)
             top += line
     return sheet
 
 
-def thumbnail(path: Path) -> Image.Image:
-    """A photo, upright, within `THUMB` and centred on paper; blank when it cannot be read."""
-    try:
-        picture = open_upright(path.read_bytes(), at_least=2 * max(THUMB))
-    except (PhotoError, OSError):
-        return Image.new("RGB", THUMB, _PAPER)
-    return ImageOps.pad(picture, THUMB, Image.Resampling.LANCZOS, color=_PAPER)
+def thumbnails(paths: Iterable[Path]) -> Iterator[Image.Image]:
+    """Photos, upright, within `THUMB` and centred on paper; blank where one cannot be read."""
+    with Decoder() as decoder:
+        for path in paths:
+            try:
+                picture = decoder.open_upright(read_bytes(path)[0], at_least=2 * max(THUMB))
+            except (PhotoError, OSError):
+                yield Image.new("RGB", THUMB, _PAPER)
+            else:
+                yield ImageOps.pad(picture, THUMB, Image.Resampling.LANCZOS, color=_PAPER)
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from clipsearch.catalog.catalog import Catalog, Refusal
 from clipsearch.errors import PhotoError
 from clipsearch.machine import usable_cores
-from clipsearch.photos.decode import Decoded, decode
 from clipsearch.photos.files import read_bytes
+from clipsearch.photos.guarded import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clipsearch.catalog.diff import PendingFile
+    from clipsearch.photos.decode import Decoded
     from clipsearch.types import Preprocessing
 
 
@@ -62,11 +63,14 @@ class Reader:
         self._model = model
         self._preprocessing = preprocessing
         self._workers = workers or usable_cores()
+        self._decoder = Decoder()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Wait for what is being read, drop the rest."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Drop what is being read."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._decoder.close()
+        self._pool.shutdown(wait=True)
         self._catalog.close()
 
     def read(
@@ -95,7 +99,7 @@ class Reader:
             digest = hashlib.sha256(data).digest()
             with self._lock:
                 known = self._catalog.knows(digest, self._model)
-            decoded = None if known else decode(data, self._preprocessing)
+            decoded = None if known else self._decoder.decode(data, self._preprocessing)
         except FileNotFoundError:
             return None
         except PhotoError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.photos.guarded import Decoder
     from clipsearch.types import Listeners, Model
 
 
@@ -48,9 +49,12 @@ class Session:
         self._projection: tuple[int, Projection] | None = None
         self._text_encoder: TextEncoder | None = None
         self._image_encoder: ImageEncoder | None = None
+        self._decoder: Decoder | None = None
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and of decoders."""
+        if self._decoder is not None:
+            self._decoder.close()
         self.catalog.close()
 
     def model(self) -> tuple[int, Model]:
@@ -122,10 +126,11 @@ class Session:
         vector = None if content is None else catalog.vector(content, key)
         if vector is not None:
             return content, _unit(vector)
-        from clipsearch.photos.decode import decode
+        from clipsearch.photos.guarded import Decoder
 
+        self._decoder = self._decoder or Decoder()
         try:
-            pixels = decode(data, model.preprocessing).pixels
+            pixels = self._decoder.decode(data, model.preprocessing).pixels
         except PhotoError as error:
             raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
         return content, self._images().encode(pixels[None])[0]

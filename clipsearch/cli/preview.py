@@ -23,9 +23,9 @@ def preview(paths: Sequence[Path]) -> None:
     from rich.table import Table
     from textual_image.renderable import Image
 
-    from clipsearch.contact_sheet import thumbnail
+    from clipsearch.contact_sheet import thumbnails
 
     fitting = max(1, (out.width - 1) // (_WIDTH + _GAP))
     row = Table.grid(padding=(0, _GAP, 0, 0))
-    row.add_row(*(Image(thumbnail(path), width=_WIDTH, height="auto") for path in paths[:fitting]))
+    row.add_row(*(Image(thumb, width=_WIDTH, height="auto") for thumb in thumbnails(paths[:fitting])))
     out.print(row)

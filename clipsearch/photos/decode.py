@@ -18,6 +18,7 @@ from clipsearch.photos.metadata import date_taken, orientation, read_exif
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import numpy as np
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     Size = tuple[int, int]
     Box = tuple[float, float, float, float]
 
-# Pictures of more than this part of their limit are decoded one at a time in the whole process: eight threads
-# with the largest at once would take 12 GB. Below, a thread takes 0.5 GB at most.
+# Pictures of more than this part of their limit are decoded one at a time: eight threads with the largest at
+# once would take 12 GB. Below, a thread takes 0.5 GB at most.
 _LARGE = 4
-_large_picture = threading.Lock()
+LARGE_PICTURE = threading.Lock()
+"""Held while a large picture is decoded."""
 
 # Scaled decoding keeps at least this many times the pixels that are needed, on each side. At 2, the final
 # pixels of 9-megapixel drone photos differ by 0.4 to 1.2 of 255 levels on average from those of a full
@@ -73,12 +75,19 @@ class Decoded:
     taken: datetime | None
 
 
-def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
+def decode(
+    data: bytes, preprocessing: Preprocessing, *, large: AbstractContextManager[object] = LARGE_PICTURE
+) -> Decoded:
     """Decode, turn upright, resize and crop as OpenCLIP's own inference transform would.
 
     JPEGs that are much larger than needed are scaled by the decoder (2 to 3 times faster, about 1 of 255
     levels off on average); everything else is exact. Transparency lies over white; of an animation, the
     first frame counts; colour profiles are not applied.
+
+    Args:
+        data: The file's bytes.
+        preprocessing: What the model wants.
+        large: Entered while a large picture is decoded.
 
     Raises:
         PhotoError: Not an image, damaged, truncated, or too many pixels; the message is the reason.
@@ -88,20 +97,23 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Decoded:
         width, height = framing(*size, preprocessing).resized
         return max(width, _DRAFT_LEAST), max(height, _DRAFT_LEAST)
 
-    with _picture(data, needed) as picture:
+    with _picture(data, needed, _DRAFT_MARGIN, large) as picture:
         plan = framing(*picture.size, preprocessing)
         reduced = picture.image.size != picture.size
         pixels = frame(picture.image, picture.extent, plan, preprocessing, reduced=reduced)
     return Decoded(pixels, *picture.size, picture.taken)
 
 
-def open_upright(data: bytes, *, at_least: int | None) -> Image.Image:
+def open_upright(
+    data: bytes, *, at_least: int | None, large: AbstractContextManager[object] = LARGE_PICTURE
+) -> Image.Image:
     """The picture itself, upright RGB, for thumbnails and previews.
 
     Args:
         data: The file's bytes.
         at_least: The long side that is needed, in pixels. A large JPEG may then come reduced, its long side
             still at least this; None for full size.
+        large: As for `decode`.
 
     Raises:
         PhotoError: As `decode`.
@@ -111,7 +123,7 @@ def open_upright(data: bytes, *, at_least: int | None) -> Image.Image:
         scale = 1.0 if at_least is None else min(1.0, at_least / max(size))
         return round(size[0] * scale), round(size[1] * scale)
 
-    with _picture(data, needed, margin=1) as picture:
+    with _picture(data, needed, 1, large) as picture:
         return picture.image
 
 
@@ -124,7 +136,9 @@ class _Picture:
 
 
 @contextmanager
-def _picture(data: bytes, needed: Callable[[Size], Size], margin: int = _DRAFT_MARGIN) -> Iterator[_Picture]:
+def _picture(
+    data: bytes, needed: Callable[[Size], Size], margin: int, large: AbstractContextManager[object]
+) -> Iterator[_Picture]:
     """Yield the picture, reduced if possible; every failure, the `with` body's too, is a `PhotoError`."""
     image = open_picture(data)
     name = image.format or "image"
@@ -134,7 +148,7 @@ def _picture(data: bytes, needed: Callable[[Size], Size], margin: int = _DRAFT_M
             size, held, drafted = _reduce(image, data, needed, margin)
         limit = held_limit(image)
         check_pixels(held, limit)
-        with _large_picture if held > limit // _LARGE else nullcontext():
+        with large if held > limit // _LARGE else nullcontext():
             image.load()
             # Only now: Pillow turns a TIFF while loading it, and finds EXIF that follows the pixels of a PNG.
             exif = read_exif(image)

@@ -15,7 +15,7 @@ from PIL import Image
 from clipsearch.errors import PhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from PIL.ImageFile import ImageFile
 
@@ -96,6 +96,12 @@ def open_picture(data: bytes) -> ImageFile:
     raise PhotoError("not an image of a known format")
 
 
+def format_name(data: bytes) -> str:
+    """What a picture is, by its first bytes; `picture` where they do not tell."""
+    beginning = data[:_SIGNATURES_LIE_WITHIN]
+    return next((name for name, _, accept in _readers() if _accepts(accept, beginning)), "picture")
+
+
 def held_limit(image: ImageFile) -> int:
     """Most pixels that may be held of a picture that was opened, but not loaded yet."""
     if any(tile[0] in Image.DECODERS for tile in image.tile):  # codecs written in Python
@@ -157,23 +163,26 @@ def _looks_like_pcd(beginning: bytes) -> bool:
 _OWN_SIGNATURES: dict[str, Accept] = {"TGA": _looks_like_tga, "PCD": _looks_like_pcd}
 
 
+def _readers() -> Iterator[tuple[str, Factory, Accept]]:
+    # One by one, so that a program that meets only JPEGs never loads the decoders of the others.
+    for name, module_name in _PLUGINS:
+        factory, accept = _reader(name, module_name)
+        if accept is not None:
+            yield name, factory, accept
+
+
 @functools.cache
-def _readers() -> tuple[tuple[str, Factory, Accept], ...]:
+def _reader(name: str, module_name: str) -> tuple[Factory, Accept | None]:
     # Straight to the plugins instead of Image.open: it names a damaged PNG as such instead of "cannot
     # identify", and knows no bound but the process-wide Image.MAX_IMAGE_PIXELS (179 megapixels, also for a
     # JPEG that would be scaled down to one), which many threads cannot change around a call.
-    readers: list[tuple[str, Factory, Accept]] = []
-    for name, module_name in _PLUGINS:
-        module = importlib.import_module(module_name)
-        if name == "HEIF":
-            module.register_heif_opener()
-        factory, pillows_accept = Image.OPEN[name]
-        accept = _OWN_SIGNATURES.get(name, pillows_accept)
-        if name == "JPEG":
-            factory = module.JpegImageFile  # Pillow's own choice would look for an MPO's further frames
-        if accept is not None:
-            readers.append((name, factory, accept))
-    return tuple(readers)
+    module = importlib.import_module(module_name)
+    if name == "HEIF":
+        module.register_heif_opener()
+    factory, pillows_accept = Image.OPEN[name]
+    if name == "JPEG":
+        factory = module.JpegImageFile  # Pillow's own choice would look for an MPO's further frames
+    return factory, _OWN_SIGNATURES.get(name, pillows_accept)
 
 
 _PILLOW_MODULES = re.compile(r"PIL\.|pillow_heif\.")
