@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +16,9 @@ if TYPE_CHECKING:
 
     Promised = Callable[[str, int, str], None]
 
-SHARED = Path(__file__).parents[2] / "shared"
-_SHOWN = pytest.StashKey[list[tuple[str, str, str]]]()
+SOURCE = Path(__file__).parents[1]
+SHARED = SOURCE.parent / "shared"
+_PROMISE = "promise"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SHOWN] = []
+    config.pluginmanager.register(_Page(config))
 
 
 @pytest.fixture
@@ -31,21 +35,35 @@ def promised(request: pytest.FixtureRequest) -> Promised:
     """Call it as the last line of a test: the promise that it has shown to hold, how often, and of what."""
 
     def note(promise: str, times: int, what: str) -> None:
-        test = request.node.nodeid.partition("[")[0]
-        request.config.stash[_SHOWN].append((promise, f"`{test}`", f"{times:,} {what}"))
+        # Properties travel with the report, from the processes of pytest-xdist as well.
+        request.node.user_properties.append((_PROMISE, (promise, f"{times:,} {what}")))
 
     return note
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    page: Path | None = session.config.getoption("--reliability")
-    if page is None:
-        return
-    rows = dict.fromkeys(session.config.stash[_SHOWN])
-    lines = ["| promise | test | shown by |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    table = "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->"
-    text = page.read_text()
-    page.write_text(re.sub(r"<!-- table -->.*?<!-- end -->", lambda _: table, text, flags=re.DOTALL))
+class _Page:
+    """Writes what tests that passed have shown."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._page: Path | None = config.getoption("--reliability")
+        self._rows: dict[tuple[str, ...], None] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            test = report.nodeid.partition("[")[0]
+            shown = [value for name, value in report.user_properties if name == _PROMISE]
+            self._rows |= {(promise, f"`{test}`", times): None for promise, times in shown}
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._page is None or hasattr(session.config, "workerinput"):
+            return
+        lines = ["| promise | test | shown by |", "|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in sorted(self._rows)]
+        table = "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->"
+        text = self._page.read_text()
+        self._page.write_text(
+            re.sub(r"<!-- table -->.*?<!-- end -->", lambda _: table, text, flags=re.DOTALL)
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -67,5 +85,12 @@ def shared_photos() -> Path:
 
 @pytest.fixture(scope="session")
 def builtin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model cache that tests of the real built-in model share: whoever comes first prepares it."""
-    return tmp_path_factory.mktemp("builtin") / "clipsearch-cache"
+    """A model cache in which the real built-in model is ready, for tests that run whole commands with it."""
+    cache = tmp_path_factory.mktemp("builtin") / "clipsearch-cache"
+    program = (
+        "from clipsearch.encoders import open_image_encoder, registry\n"
+        "open_image_encoder(registry.resolve('builtin'))"
+    )
+    environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)}
+    subprocess.run([sys.executable, "-c", program], env=environment, cwd=SOURCE, check=True)
+    return cache

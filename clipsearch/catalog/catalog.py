@@ -192,8 +192,9 @@ class Catalog:
 
     def current_model(self) -> tuple[int, Model] | None:
         """Id and identity of the model that queries use, or None before the first embedding."""
+        chosen = bool(self._rows("SELECT 1 FROM model LIMIT 1"))  # asked first: a run may just be choosing
         found = next(iter(self._models("WHERE current")), None)
-        if found is None and self._rows("SELECT 1 FROM model LIMIT 1"):
+        if found is None and chosen:
             raise LibraryDamagedError(f"the library's database is damaged: {self.path} (no model is in use)")
         return found
 

@@ -31,4 +31,5 @@ def read_bytes(path: Path | bytes) -> tuple[bytes, int, int]:
             raise PhotoError("empty file")
         if facts.st_size > MAX_BYTES:
             raise PhotoError(f"file of {facts.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
-        return stream.read(), facts.st_size, facts.st_mtime_ns
+        # No more than that of a file that is still being written: the next run finds it changed.
+        return stream.read(facts.st_size), facts.st_size, facts.st_mtime_ns

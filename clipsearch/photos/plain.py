@@ -9,8 +9,11 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 # Cameras of 100 megapixels write JPEGs of this size.
 _MOST_BYTES = 64_000_000
-# Cameras have at most this many, but for a few: 0.5 s to decode.
+# Cameras have at most this many, but for a few: 0.5 s to decode, and only the reduced picture is held.
 _MOST_PIXELS = 50_000_000
+# A PNG is held whole, 4 bytes a pixel and as many again where it is transparent. Screens have at most this
+# many.
+_MOST_PNG_PIXELS = 16_000_000
 # Pixels times scans: each scan of a progressive JPEG is a pass over the whole picture. Encoders make some 10.
 _MOST_WORK = 1_000_000_000
 # Pillow reads headers in Python, a few microseconds a part, and joins the pieces of EXIF one by one. Cameras
@@ -56,7 +59,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def _is_plain_png(data: bytes) -> bool:
-    if data[12:16] != b"IHDR" or not 0 < _number(data, 16, 4) * _number(data, 20, 4) <= _MOST_PIXELS:
+    if data[12:16] != b"IHDR" or not 0 < _number(data, 16, 4) * _number(data, 20, 4) <= _MOST_PNG_PIXELS:
         return False
     at = len(_PNG)
     for _ in range(_MOST_CHUNKS):
