@@ -97,7 +97,7 @@ def _checked(database: Path, file: Path, progress: Progress) -> Backup:
     """
     progress("checking the copy", "", 0, 0)
     with Catalog(database.parent, name=database.name) as catalog:
-        if problems := checks.page_problems(catalog.connection) or list(checks.unsound_rows(catalog)):
+        if problems := checks.page_problems(catalog) or list(checks.unsound_rows(catalog)):
             raise LibraryDamagedError(f"damaged: {file} ({problems[0]})")
         vectors = 0
         for key, model in catalog.models():

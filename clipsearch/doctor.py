@@ -95,7 +95,7 @@ def _examine_pages(catalog: Catalog, chart: _Chart) -> bool:
     """SQLite's own opinion; returns whether the rest of the catalog can be read."""
     (pages,) = catalog.connection.execute("PRAGMA page_count").fetchone()
     chart.check("catalog", pages, "page")
-    problems = checks.page_problems(catalog.connection)
+    problems = checks.page_problems(catalog)
     if not problems:
         return True
     more = f" and {len(problems) - 1:,} more" if len(problems) > 1 else ""
@@ -308,7 +308,7 @@ def repair(folder: Path, progress: Progress) -> Repair:
 def _repair_pages(folder: Path) -> list[str]:
     try:
         with Catalog(folder) as catalog:
-            problems = checks.page_problems(catalog.connection)
+            problems = checks.page_problems(catalog)
     except LibraryDamagedError as error:
         problems = [error.message]
     if not problems:
@@ -318,7 +318,7 @@ def _repair_pages(folder: Path) -> list[str]:
         with suppress(LibraryDamagedError), Catalog(folder, write=True) as catalog:
             with catalog.atomic():
                 catalog.connection.execute("REINDEX")
-            if not checks.page_problems(catalog.connection):
+            if not checks.page_problems(catalog):
                 checks.read_disagreeing_again(catalog, problems)
                 return [f"made the catalog's indexes anew; as it was, it is kept in {kept}"]
     saved = salvage(folder)

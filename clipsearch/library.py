@@ -6,8 +6,6 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from clipsearch import projection, query, zeroshot
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
@@ -444,7 +442,7 @@ class Library:
         vectors = zeroshot.label_vectors(labels, templates, session.texts())
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(inside)
         for files, rows in found:
-            chances = zeroshot.probabilities(rows.astype(np.float32) @ vectors.T, model)
+            chances = zeroshot.probabilities(rows @ vectors.T, model)
             best = chances.argmax(axis=1).tolist()
             yield from map(Prediction, files, map(tuple, chances.tolist()), best)
 

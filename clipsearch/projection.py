@@ -132,10 +132,11 @@ class Projection:
                 return False
         return True
 
-    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """Every vector; see `VectorStore.blocks`."""
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every vector, in `(n,)` ids and `(n, dim)` rows; see `VectorStore.blocks`."""
         for number, store in enumerate(self._stores):
-            for ids, rows in store.blocks():
+            for ids, stored in store.blocks():
+                rows = stored.astype(np.float32)
                 if number in self._files and not (units := are_units(rows)).all():
                     self._listeners.tell(
                         f"the vector index {self._folder / self._files[number].file} is damaged: asking the"
@@ -146,8 +147,8 @@ class Projection:
                     yield ids, rows
 
     def _corrected(
-        self, ids: NDArray[np.int64], rows: NDArray[np.float16], units: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        self, ids: NDArray[np.int64], rows: NDArray[np.float32], units: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """A block with the catalog's vectors instead of those that are no unit vectors."""
         known = units.copy()
         for place in np.flatnonzero(~units).tolist():

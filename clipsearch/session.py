@@ -181,7 +181,7 @@ class Session:
         )
         return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
 
-    def stored_embeddings(self, inside: Path | str | None) -> Iterator[tuple[list[str], NDArray[np.float16]]]:
+    def stored_embeddings(self, inside: Path | str | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""
         catalog, scope = self.catalog, self._scope(inside)
         for ids, rows in self.vectors().blocks():
@@ -192,7 +192,9 @@ class Session:
             here = ordered[places] == contents
             if not here.all():  # contents of other blocks lie between those of this one
                 paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
-            yield paths, rows[order[places[here]]]
+            wanted = order[places[here]]
+            # Nearly always every row, in order, and copying them takes a second for a million.
+            yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
 
     def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""

@@ -158,9 +158,9 @@ def test_a_hundred_searches_at_once(bench: Bench, promised: Promised) -> None:
 @pytest.mark.slow
 def test_a_hundred_processes_search_at_once(bench: Bench, promised: Promised) -> None:
     bench.here("index", bench.photos)
-    _, wanted, _ = bench.run("search", "red", "--json")
+    _, wanted, _ = bench.run("search", "red", "--format", "json")
     indexing = bench.start("index", bench.photos)
-    asks = [bench.start("search", "red", "--json") for _ in range(100)]
+    asks = [bench.start("search", "red", "--format", "json") for _ in range(100)]
     for ask in asks:
         out, errors = ask.communicate(timeout=300)
         assert (ask.returncode, out) == (0, wanted), errors

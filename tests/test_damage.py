@@ -142,6 +142,34 @@ def test_no_damage_of_the_catalog_is_answered_with_in_a_thousand(
     promised("No damage of the catalog ends in a traceback or a silently wrong answer", 1000, "damages")
 
 
+def test_a_header_that_forbids_writing_is_damage(
+    healthy: Healthy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_version = 18  # https://www.sqlite.org/fileformat2.html, section 1.3
+    came = survives(
+        healthy, tmp_path / "library", capfd, lambda folder: flip(folder / FILE_NAME, write_version, 4)
+    )
+    assert came == "repaired"
+
+
+@pytest.mark.slow
+def test_no_bit_of_the_header_is_trusted(
+    healthy: Healthy, tmp_path: Path, capfd: pytest.CaptureFixture[str], promised: Promised
+) -> None:
+    for bit in range(800):
+        try:
+            survives(
+                healthy,
+                tmp_path / "library",
+                capfd,
+                lambda folder: flip(folder / FILE_NAME, bit // 8, 1 << bit % 8),  # noqa: B023
+            )
+        except BaseException as error:
+            error.add_note(f"bit {bit % 8} of byte {bit // 8}")
+            raise
+    promised("No damage of the catalog ends in a traceback or a silently wrong answer", 800, "header bits")
+
+
 def test_other_files_in_place_of_the_catalog_are_told_apart(
     healthy: Healthy, tmp_path: Path, capfd: pytest.CaptureFixture[str], promised: Promised
 ) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.catalog.catalog import report_of
-from clipsearch.catalog.connection import DATABASE_ERRORS, sound_values, spoken_errors
+from clipsearch.catalog.connection import DATABASE_ERRORS, forbids_writing, sound_values, spoken_errors
 from clipsearch.catalog.vector import are_units, checksum_of, unpack
 
 if TYPE_CHECKING:
@@ -59,10 +59,12 @@ _DANGLING = {
 }
 
 
-def page_problems(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite itself finds wrong with pages, trees and indexes."""
+def page_problems(catalog: Catalog) -> list[str]:
+    """What SQLite itself finds wrong with the header, pages, trees and indexes."""
+    if forbids_writing(catalog.path):
+        return ["the header names a format that is not ours"]
     try:
-        rows = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
+        rows = catalog.connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
     except DATABASE_ERRORS as error:
         return [str(error)]
     return [line for (text,) in rows for line in str(text).splitlines() if text != "ok"]

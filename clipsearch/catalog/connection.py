@@ -23,6 +23,7 @@ PRIVATE = 0o600
 # What reading a database may raise; the second when a damaged schema is named in the message of the first.
 DATABASE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 _UNWRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+_WAL_FORMAT = 2  # the highest file format version there is
 # A file that ends too early is damage; what else fails at reading and writing is the disk.
 _TORN = ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 
@@ -130,7 +131,7 @@ def spoken_errors(path: Path) -> Iterator[None]:
             raise LibraryWriteError(
                 f"the disk is full: {path}", "free some space and run the command again; nothing is lost"
             ) from error
-        if name.startswith(_UNWRITABLE):
+        if name.startswith(_UNWRITABLE) and not forbids_writing(path):
             raise LibraryWriteError(
                 f"the library cannot be written: {path}",
                 "check the folder's permissions, or name another: --library",
@@ -142,6 +143,19 @@ def spoken_errors(path: Path) -> Iterator[None]:
                 f"the disk failed: {path} ({error})", "check the disk; nothing was lost"
             ) from error
         raise LibraryDamagedError(f"the library's database is damaged: {path} ({error})") from error
+
+
+def forbids_writing(path: Path) -> bool:
+    """Whether a damaged header makes SQLite take the database for one of a future format, to be read only.
+
+    https://www.sqlite.org/fileformat2.html, section 1.3.4: the file format write version.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(19)
+    except OSError:
+        return False
+    return head[18:] > bytes([_WAL_FORMAT])
 
 
 @contextmanager

@@ -60,9 +60,9 @@ def unpack(
     return sound, rows
 
 
-def are_units(rows: NDArray[np.float16]) -> NDArray[np.bool_]:
+def are_units(rows: NDArray[np.float16] | NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of `(n, dim)` stored rows have unit length; not those with an infinity or NaN."""
-    wide = rows.astype(np.float32)
+    wide = rows.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", wide, wide)
         units: NDArray[np.bool_] = np.abs(squares - 1) <= 2 * LENGTH_ERROR
