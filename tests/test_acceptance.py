@@ -16,6 +16,9 @@ from PIL import Image, ImageOps
 from tiny_model import make_local_dir
 
 from clipsearch import Library
+from clipsearch.encoders import cache, open_image_encoder, registry
+from clipsearch.encoders.onnx import cpu_hardware
+from clipsearch.encoders.precision import OVERLAP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,4 +157,24 @@ def test_a_thousand_photographs_with_the_default_architecture(photos: Path, tmp_
     with Library.open(tmp_path / "library") as library:
         report = library.index([photos], model="ViT-B-32-256", weights=weights)
         assert report.new + report.copied == len(wanted.paths) == 1000
+        check_neighbors(library, wanted)
+    source = registry.resolve("ViT-B-32-256", weights)
+    fingerprint = open_image_encoder(source, device="cpu").model.fingerprint
+    cache.remember_engine(fingerprint, cpu_hardware(), "float32")
+    with Library.open(tmp_path / "exact") as library:
+        library.index([photos], model="ViT-B-32-256", weights=weights)
         check(library, wanted)
+
+
+def check_neighbors(library: Library, wanted: Reference) -> None:
+    """Whatever engine was chosen: the ten nearest of each photo, as in float32."""
+    place = {path: number for number, path in enumerate(wanted.paths)}
+    scores = wanted.images @ wanted.images.T
+    same = 0
+    for path in wanted.paths:
+        row = np.delete(scores[place[path]], place[path])
+        tenth = np.sort(row)[-10]
+        found = library.similar(path, limit=10)
+        # Photos closer to each other than float16 tells are tied.
+        same += sum(scores[place[path], place[match.path]] >= tenth - 1e-4 for match in found)
+    assert same >= OVERLAP * 10 * len(wanted.paths)
