@@ -36,7 +36,7 @@ from clipsearch import Library
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.errors import NoLibraryError
 from clipsearch.machine import usable_cores
-from clipsearch.projection import MIN_TAIL
+from clipsearch.vector_files import MIN_TAIL
 
 _MODEL = "builtin"
 _DIM = 256

@@ -23,7 +23,7 @@ from benchmarks.limits import read_bandwidth
 from benchmarks.population import DIM, building
 from benchmarks.process import in_own_process
 from benchmarks.report import Row, Wanted, parser, show
-from clipsearch.projection import SEGMENT
+from clipsearch.vector_files import SEGMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

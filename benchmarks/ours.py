@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.model import make_model
 from benchmarks.population import building
 from benchmarks.process import Command, in_own_process
-from clipsearch import projection
+from clipsearch import vector_files
 from clipsearch.catalog.catalog import Arrival, Catalog
 from clipsearch.encoders import open_image_encoder, registry
 from clipsearch.types import Listeners
@@ -77,7 +77,7 @@ class Clipsearch:
                     for row in block
                 ]
                 catalog.record(arrivals, [], key)
-            projection.refresh(catalog, library, key, self.model)
+            vector_files.refresh(catalog, library, key, self.model)
 
 
 def prepare(cache: Path) -> Clipsearch:

@@ -7,7 +7,7 @@ import secrets
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from clipsearch import projection
+from clipsearch import vector_files
 from clipsearch.catalog import checks
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import connect, make_private, spoken_errors
@@ -159,5 +159,5 @@ def restore(folder: Path, file: Path, progress: Progress) -> Backup:
     progress("writing the vector index", "", 0, 0)
     with Catalog(folder, write=True) as catalog:
         for key, model in catalog.models():
-            projection.repack(catalog, folder, key, model)
+            vector_files.repack(catalog, folder, key, model)
     return Backup(made.file, made.photos, made.vectors, made.bytes, kept)

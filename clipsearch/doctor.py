@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch import projection
+from clipsearch import vector_files
 from clipsearch.catalog import checks
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PRIVATE
@@ -166,7 +166,7 @@ def _disagreements(
     total, done = sum(segment.rows for segment in segments), 0
     damaged = {content: (number, checksum) for number, (content, checksum) in found.damaged.items()}
     for segment in segments:
-        store = projection.open_store(catalog.path.parent, segment, model.dim)
+        store = vector_files.open_store(catalog.path.parent, segment, model.dim)
         if store is None:
             yield segment, "the vector index is missing or damaged", {}
             continue
@@ -378,7 +378,7 @@ def _repair_vectors(catalog: Catalog, key: int, model: Model, progress: Progress
         if not kept:
             catalog.set_segments(key, [])
         progress("writing the vector index", "", 0, 0)
-        projection.repack(catalog, catalog.path.parent, key, model)
+        vector_files.repack(catalog, catalog.path.parent, key, model)
         done.append(f"wrote {len(segments) - len(kept):,} vector files anew from the catalog")
     return done
 

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-from clipsearch import projection, query, zeroshot
+from clipsearch import query, vector_files, zeroshot
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.encoders.opening import open_image_encoder
@@ -167,7 +167,7 @@ class Library:
                     catalog.remove_root(walk.root.id)
             if indexer.model:
                 lost = bool(report.removed or report.changed or report.skipped)
-                projection.refresh(catalog, self.path, *indexer.model, lost=lost)
+                vector_files.refresh(catalog, self.path, *indexer.model, lost=lost)
                 self._tell_of(indexer.model[1])
         return report
 
@@ -204,7 +204,7 @@ class Library:
         with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
             photos = catalog.remove_root(self._root(catalog, root))
             if known := catalog.current_model():
-                projection.refresh(catalog, self.path, *known)
+                vector_files.refresh(catalog, self.path, *known)
         return photos
 
     def relocate(self, old: Path | str, new: Path | str) -> int:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from clipsearch.projection import Projection, draft, open_store, publish, repack
+from clipsearch.projection import Projection
 from clipsearch.types import Listeners, OptimizeReport
+from clipsearch.vector_files import draft, open_store, publish, repack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -111,7 +111,7 @@ class Bench:
     def run(self, *arguments: object, under: tuple[str, ...] = ()) -> tuple[int, str, str]:
         """Exit code, output and errors of a command; a signal's number is negative."""
         process = self.start(*arguments, under=under)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         assert "Traceback" not in err, err
         return process.returncode, out, err
 

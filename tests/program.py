@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mean_color import COLORS, MeanColor, unit
 
-from clipsearch import library, optimizing, projection, session
+from clipsearch import library, optimizing, session, vector_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,12 +73,12 @@ def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(library, "open_image_encoder", open_image_encoder)
     replace(session, "open_image_encoder", open_image_encoder)
     replace(session, "open_text_encoder", lambda model, **_: AnyWords(model))
-    replace(projection, "MIN_TAIL", 20)
-    replace(projection, "SEGMENT", SEGMENT * 2 * 3)
+    replace(vector_files, "MIN_TAIL", 20)
+    replace(vector_files, "SEGMENT", SEGMENT * 2 * 3)
     replace(optimizing, "WORTH", 50)
     replace(optimizing, "LEAST", 50)
     if run := os.environ.get(RUN):
-        replace(projection.secrets, "token_hex", lambda *_: f"{run}-{next(runs)}")
+        replace(vector_files.secrets, "token_hex", lambda *_: f"{run}-{next(runs)}")
 
 
 if __name__ == "__main__":

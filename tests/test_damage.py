@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from damaged import PHOTOS, Shell, Whole, same
 
-from clipsearch import projection
+from clipsearch import vector_files
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPSEARCH_CACHE", str(folder / "cache"))
-        patch.setattr(projection, "MIN_TAIL", 30)
+        patch.setattr(vector_files, "MIN_TAIL", 30)
         made = Whole(folder)
     assert len(list(made.library.glob("vectors-*"))) == 1
     return made
@@ -47,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 @pytest.fixture
 def healthy(whole: Whole, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Healthy:
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(whole.photos.parent / "cache"))
-    monkeypatch.setattr(projection, "MIN_TAIL", 30)
+    monkeypatch.setattr(vector_files, "MIN_TAIL", 30)
     shell = Shell(whole.library, capfd)
     answers = [shell.search()[1], shell.similar(whole.photos / "0/00.png")[1], shell.classify()[1]]
     assert [len(answer) for answer in answers] == [PHOTOS, PHOTOS - 1, PHOTOS]

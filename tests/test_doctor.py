@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from mean_color import MODEL, unit
 
-from clipsearch import Library, projection
+from clipsearch import Library, vector_files
 from clipsearch.catalog.catalog import FILE_NAME, Arrival, Catalog
 from clipsearch.cli import main
 from clipsearch.encoders import cache
@@ -30,7 +30,7 @@ from clipsearch.errors import (
     UsageError,
 )
 from clipsearch.lock import writer_lock
-from clipsearch.projection import refresh
+from clipsearch.vector_files import refresh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ PHOTOS = 100
 
 @pytest.fixture(autouse=True)
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "MIN_TAIL", 20)
+    monkeypatch.setattr(vector_files, "MIN_TAIL", 20)
 
 
 def fill(folder: Path, count: int, *, first: int = 0) -> None:

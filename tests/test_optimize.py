@@ -9,7 +9,7 @@ import pytest
 from mean_color import unit
 from test_projection import DIM, WIDE, Made
 
-from clipsearch import optimizing, projection
+from clipsearch import optimizing, vector_files
 from clipsearch.cli import main
 from clipsearch.optimizing import optimize
 from clipsearch.stores import grouped
@@ -38,10 +38,10 @@ def questions(texts: object, seed: int = 11) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "MIN_TAIL", 20)
+    monkeypatch.setattr(vector_files, "MIN_TAIL", 20)
     monkeypatch.setattr(optimizing, "WORTH", 1_000)
     monkeypatch.setattr(optimizing, "LEAST", 500)
-    monkeypatch.setattr(projection, "SEGMENT", 3_000 * 2 * DIM)
+    monkeypatch.setattr(vector_files, "SEGMENT", 3_000 * 2 * DIM)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_the_command_says_what_it_found(
     model = open_image_encoder(resolve(BUILTIN_MODEL)).model
     monkeypatch.setattr("test_projection.WIDE", model)
     monkeypatch.setattr("test_projection.DIM", model.dim)
-    monkeypatch.setattr(projection, "SEGMENT", 1 << 30)
+    monkeypatch.setattr(vector_files, "SEGMENT", 1 << 30)
     made = Made(tmp_path)
     random = np.random.default_rng(2)
     made.add_rows(unit(random.standard_normal((12, model.dim)).repeat(100, axis=0)))

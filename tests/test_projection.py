@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from mean_color import MODEL, unit
 
-from clipsearch import projection
+from clipsearch import projection, vector_files
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import Arrival, Catalog
 from clipsearch.errors import LibraryWriteError
-from clipsearch.projection import Projection, refresh
+from clipsearch.projection import Projection
 from clipsearch.stores.faiss import build
 from clipsearch.types import Listeners, Model
+from clipsearch.vector_files import refresh
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,13 +28,13 @@ WIDE = Model(MODEL.source, "wide", DIM, 1.0, None, MODEL.preprocessing)
 
 @pytest.fixture(autouse=True)
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "MIN_TAIL", 20)
+    monkeypatch.setattr(vector_files, "MIN_TAIL", 20)
 
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> int:
     """Vectors that fit into a segment."""
-    monkeypatch.setattr(projection, "SEGMENT", 100 * 2 * DIM + 1)
+    monkeypatch.setattr(vector_files, "SEGMENT", 100 * 2 * DIM + 1)
     return 100
 
 
@@ -135,7 +136,7 @@ def test_a_growing_library_gets_a_file_and_a_tail(made: Made) -> None:
 def test_the_tail_that_queries_read_stays_short_however_large_the_library(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projection, "MAX_TAIL", 25)
+    monkeypatch.setattr(vector_files, "MAX_TAIL", 25)
     made.add(1000)
     made.refresh()
     made.add(26)
@@ -210,7 +211,7 @@ def test_a_failed_write_leaves_the_library_as_it_was(
     made.refresh()
     before = made.files
     made.add(2 * room)
-    flush, calls = projection._flush_folder, iter([True])
+    flush, calls = vector_files._flush_folder, iter([True])
 
     def full_disk(folder: Path) -> None:
         flush(folder)
@@ -218,7 +219,7 @@ def test_a_failed_write_leaves_the_library_as_it_was(
             raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(projection, "_flush_folder", full_disk)
+        patch.setattr(vector_files, "_flush_folder", full_disk)
         with pytest.raises(LibraryWriteError, match="disk full"):
             made.refresh()
     assert made.files == before
