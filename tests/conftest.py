@@ -22,7 +22,7 @@ _PROMISE = "promise"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`pytest -m slow --reliability docs/reliability.md` writes the table of that page."""
+    """`pytest -m slow --reliability=docs/reliability.md` writes the table of that page."""
     parser.addoption("--reliability", type=Path, metavar="FILE", help="page whose table is written")
 
 
