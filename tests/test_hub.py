@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from conftest import Promised
+
 REPO = "tester/tiny"
 NAME = "open_clip_model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -37,6 +39,8 @@ class Hub(ThreadingHTTPServer):
         self.cuts = 0  # so many of the next transfers break off halfway
         self.damage = False  # flip a byte
         self.accept_ranges = True
+        self.sent = 0  # bytes
+        self.holds_at: int | None = None  # nothing is sent past this many
 
     @property
     def url(self) -> str:
@@ -90,7 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self.wfile.write(data[start:])
+        rest = data[start : self.server.holds_at]
+        self.wfile.write(rest)
+        self.wfile.flush()
+        self.server.sent += len(rest)
+        if self.server.holds_at is not None:
+            self.connection.recv(1)  # until the other side is gone
 
     def log_message(self, *_: object) -> None:
         pass
@@ -243,6 +252,28 @@ def run_against(url: str, tmp_path: Path) -> tuple[str, str, float]:
     command = [sys.executable, "-c", SCRIPT]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return result.stdout, result.stderr, time.monotonic() - started
+
+
+def test_a_killed_download_is_made_up_for(
+    server: Hub, model_folder: Path, tmp_path: Path, promised: Promised
+) -> None:
+    whole = (model_folder / NAME).read_bytes()
+    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    kills = 4
+    for number in range(1, kills + 1):
+        server.sent, server.holds_at = 0, number * len(whole) // (kills + 1)
+        with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment) as process:
+            while not server.sent:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+        snapshots = [path for path in tmp_path.rglob(NAME) if path.exists()]
+        assert snapshots == []  # nothing takes a part of it for the whole
+    server.holds_at = None
+    assert run_against(server.url, tmp_path)[:2] == ("", "")
+    (found,) = tmp_path.rglob(NAME)
+    assert found.read_bytes() == whole
+    promised("A killed download of a model is made up for by the next", kills, "kills")
 
 
 def test_dead_host_is_one_message_in_time(tmp_path: Path) -> None:
