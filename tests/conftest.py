@@ -41,29 +41,33 @@ def promised(request: pytest.FixtureRequest) -> Promised:
     return note
 
 
+_TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
 class _Page:
-    """Writes what tests that passed have shown."""
+    """Writes what tests that passed have shown; rows of tests that did not run stay as they are."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._page: Path | None = config.getoption("--reliability")
-        self._rows: dict[tuple[str, ...], None] = {}
+        self._rows: set[str] = set()
+        self._run: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        test = f"`{report.nodeid.partition('[')[0]}`"
+        if report.when == "call" or report.failed:
+            self._run.add(test)
         if report.when == "call" and report.passed:
-            test = report.nodeid.partition("[")[0]
             shown = [value for name, value in report.user_properties if name == _PROMISE]
-            self._rows |= {(promise, f"`{test}`", times): None for promise, times in shown}
+            self._rows |= {f"| {promise} | {test} | {times} |" for promise, times in shown}
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._page is None or hasattr(session.config, "workerinput"):
             return
-        lines = ["| promise | test | shown by |", "|---|---|---|"]
-        lines += [f"| {' | '.join(row)} |" for row in sorted(self._rows)]
-        table = "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->"
         text = self._page.read_text()
-        self._page.write_text(
-            re.sub(r"<!-- table -->.*?<!-- end -->", lambda _: table, text, flags=re.DOTALL)
-        )
+        (table,) = _TABLE.findall(text)
+        rows = {line for line in table.splitlines()[2:] if line.split(" | ")[1] not in self._run}
+        lines = ["| promise | test | shown by |", "|---|---|---|", *sorted(rows | self._rows)]
+        self._page.write_text(_TABLE.sub(lambda _: "\n".join(lines) + "\n", text))
 
 
 @pytest.fixture(autouse=True)
