@@ -15,7 +15,7 @@ from benchmarks.process import Command, in_own_process
 from clipsearch import vector_files
 from clipsearch.catalog.catalog import Arrival, Catalog
 from clipsearch.encoders import open_image_encoder, registry
-from clipsearch.types import Listeners
+from clipsearch.types import Listeners, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ class Clipsearch:
                         row.size,
                         row.mtime_ns,
                         row.digest,
-                        facts=(4000, 3000, None),
+                        facts=(4000, 3000, Metadata()),
                         vector=row.vector,
                     )
                     for row in block

@@ -230,7 +230,7 @@ class Indexer:
                     size=item.size,
                     mtime_ns=item.mtime_ns,
                     hash=item.digest,
-                    facts=None if decoded is None else (decoded.width, decoded.height, decoded.taken),
+                    facts=None if decoded is None else (decoded.width, decoded.height, decoded.metadata),
                     vector=vectors.pop(item.digest, None),
                 )
             )

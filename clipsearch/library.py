@@ -23,11 +23,13 @@ from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
     Examination,
+    Filters,
     IndexReport,
     LibraryStatus,
     Listeners,
     Match,
     OptimizeReport,
+    Photo,
     Prediction,
     Repair,
     RootStatus,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from clipsearch.encoders import ImageEncoder
     from clipsearch.types import Model, ModelSource
 
+_ALL = Filters()
 DEFAULT_MODEL = "default"
 BUILTIN_MODEL = "builtin"
 _BUILTIN_NOTE = (
@@ -349,7 +352,7 @@ class Library:
         add: Sequence[str] = (),
         subtract: Sequence[str] = (),
         limit: int = 10,
-        inside: Path | str | None = None,
+        filters: Filters = _ALL,
         min_score: float | None = None,
     ) -> list[Match]:
         """The photos that answer a query best, best first.
@@ -359,7 +362,8 @@ class Library:
             add: Further terms: texts, picture paths or URLs, with a weight in front as `2:term`.
             subtract: Terms to move away from.
             limit: At most this many photos; at least 1.
-            inside: Only photos in this folder or below.
+            filters: Which photos may answer; they are asked before ranking, so there are always as many
+                answers as asked for, if there are as many photos.
             min_score: Only photos with at least this cosine similarity.
 
         Raises:
@@ -371,7 +375,20 @@ class Library:
         terms += _terms(add, subtract)
         session = self._session()
         vector = query.combine(terms, session.encode_texts, session.encode_picture)
-        return session.rank(vector, limit=limit, inside=inside, min_score=min_score)
+        return session.rank(vector, limit=limit, filters=filters, min_score=min_score)
+
+    def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Photo]:
+        """The photos that pass filters, those taken last first, those without a date at the end.
+
+        Args:
+            filters: Which photos.
+            limit: At most this many; at least 1.
+
+        Raises:
+            UsageError: A limit below 1.
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().newest(filters, limit)
 
     def similar(
         self,
@@ -380,7 +397,7 @@ class Library:
         add: Sequence[str] = (),
         subtract: Sequence[str] = (),
         limit: int = 10,
-        inside: Path | str | None = None,
+        filters: Filters = _ALL,
         min_score: float | None = None,
         include_self: bool = False,
     ) -> list[Match]:
@@ -391,10 +408,10 @@ class Library:
         Args:
             image: Path or URL; indexed or not.
             include_self: Let the picture itself and its exact copies answer, too.
-            add: As in `search`, and so are `subtract`, `limit`, `inside` and `min_score`.
+            add: As in `search`, and so are `subtract`, `limit`, `filters` and `min_score`.
             subtract: See `search`.
             limit: See `search`.
-            inside: See `search`.
+            filters: See `search`.
             min_score: See `search`.
         """
         value = str(image)
@@ -408,7 +425,7 @@ class Library:
             lambda term: stored if term is picture else session.encode_picture(term),
         )
         leave_out = frozenset([own] if own is not None and not include_self else [])
-        return session.rank(vector, limit=limit, inside=inside, min_score=min_score, leave_out=leave_out)
+        return session.rank(vector, limit=limit, filters=filters, min_score=min_score, leave_out=leave_out)
 
     def classify(
         self,
@@ -416,7 +433,7 @@ class Library:
         *,
         paths: Sequence[Path | str] = (),
         templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
-        inside: Path | str | None = None,
+        filters: Filters = _ALL,
     ) -> Iterator[Prediction]:
         """Zero-shot classification: how well each label fits each photo.
 
@@ -425,7 +442,7 @@ class Library:
             paths: Picture files or folders, indexed or not; none for all photos of the library, from
                 their stored embeddings.
             templates: Prompts with `{}` for the label; several are averaged.
-            inside: Only photos in this folder or below (without `paths`).
+            filters: Which photos to classify (without `paths`).
 
         Yields:
             One prediction a photo, in the order of the catalog or of `paths`.
@@ -440,7 +457,7 @@ class Library:
         session = self._session()
         _, model = session.model()
         vectors = zeroshot.label_vectors(labels, templates, session.texts())
-        found = session.embeddings_of(paths) if paths else session.stored_embeddings(inside)
+        found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
         for files, rows in found:
             chances = zeroshot.probabilities(rows @ vectors.T, model)
             best = chances.argmax(axis=1).tolist()

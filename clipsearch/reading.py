@@ -35,7 +35,7 @@ class ReadFile:
         size: Bytes, as of reading.
         mtime_ns: Modification time, as of reading.
         digest: SHA-256 of the bytes.
-        decoded: None when the catalog has the embedding of these bytes already.
+        decoded: None when the catalog has the embedding and the metadata of these bytes already.
     """
 
     file: PendingFile
@@ -98,7 +98,7 @@ class Reader:
             data, size, mtime_ns = read_bytes(os.path.join(file.base, file.path))  # noqa: PTH118 - bytes
             digest = hashlib.sha256(data).digest()
             with self._lock:
-                known = self._catalog.knows(digest, self._model)
+                known = self._catalog.knows(digest, self._model, described=True)
             decoded = None if known else self._decoder.decode(data, self._preprocessing)
         except FileNotFoundError:
             return None

@@ -15,7 +15,7 @@ from clipsearch.errors import PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
-from clipsearch.types import Filters, Match, Term
+from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import ImageEncoder, TextEncoder
     from clipsearch.photos.guarded import Decoder
-    from clipsearch.types import Listeners, Model
+    from clipsearch.types import Filters, Listeners, Model, Photo
 
 
 class Session:
@@ -135,7 +135,7 @@ class Session:
             raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
         return content, self._images().encode(pixels[None])[0]
 
-    def _scope(self, inside: Path | str | None) -> Scope:
+    def _scope(self, filters: Filters) -> Scope:
         """Photos that may answer: within the filters, and of roots that can be reached now."""
         catalog = self.catalog
         roots = catalog.roots()
@@ -144,14 +144,20 @@ class Session:
             self._listeners.tell(
                 f"{root.path} cannot be reached now; its photos are left out until it is back"
             )
-        return scope_of(Filters(None if inside is None else absolute(inside)), roots, offline)
+        return scope_of(filters, roots, offline)
+
+    def newest(self, filters: Filters, limit: int) -> list[Photo]:
+        """Photos that pass the filters, those taken last first."""
+        if limit < 1:
+            raise UsageError(f"limit {limit}", "ask for at least 1")
+        return self.catalog.newest(self._scope(filters), limit)
 
     def rank(
         self,
         vector: NDArray[np.float32],
         *,
         limit: int,
-        inside: Path | str | None,
+        filters: Filters,
         min_score: float | None,
         leave_out: frozenset[int] = frozenset(),
     ) -> list[Match]:
@@ -159,7 +165,7 @@ class Session:
         if limit < 1:
             raise UsageError(f"limit {limit}", "ask for at least 1")
         catalog, vectors = self.catalog, self.vectors()
-        scope = self._scope(inside)
+        scope = self._scope(filters)
         among = None if scope.everything else catalog.contents(scope)
         floor = -np.inf if min_score is None else min_score
         k = limit + len(leave_out)
@@ -181,9 +187,9 @@ class Session:
         )
         return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
 
-    def stored_embeddings(self, inside: Path | str | None) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""
-        catalog, scope = self.catalog, self._scope(inside)
+        catalog, scope = self.catalog, self._scope(filters)
         for ids, rows in self.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ResizeMode = Literal["shortest", "longest", "squash"]
+Shape = Literal["landscape", "portrait", "square"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,34 @@ class Model:
     preprocessing: Preprocessing
 
 
+NEAR_KM = 10.0
+"""How near to a place is near, where nothing else is said."""
+
+
+class Place(NamedTuple):
+    """A point on the earth, in degrees (WGS 84): north and east are positive."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a picture says about itself, from EXIF; each None where it does not say.
+
+    Attributes:
+        taken: When it was taken; naive where the camera wrote no offset.
+        camera: Maker and model.
+        lens: Model of the lens.
+        place: Where it was taken.
+    """
+
+    taken: datetime | None = None
+    camera: str | None = None
+    lens: str | None = None
+    place: Place | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Photo:
     """A file on disk that the catalog knows.
@@ -83,17 +112,24 @@ class Photo:
         id: Of this file in the catalog.
         content: Id of its bytes; exact copies share it.
         path: Absolute path.
-        taken: When the picture was taken, from EXIF; naive where the camera wrote no offset.
         width: Pixels, upright.
         height: Pixels, upright.
+        size: Bytes.
+        metadata: What it says about itself.
     """
 
     id: int
     content: int
     path: Path
-    taken: datetime | None
     width: int
     height: int
+    size: int
+    metadata: Metadata = Metadata()
+
+    @property
+    def taken(self) -> datetime | None:
+        """When it was taken; naive where the camera wrote no offset."""
+        return self.metadata.taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +171,40 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which photos may answer; an empty one lets all pass.
+    """Which photos may answer: those that pass all that are given. `filters` reads them from words.
+
+    Dates are those of the camera's own clock, wherever it was; a photo without the fact that a filter asks
+    for does not pass it.
 
     Attributes:
-        inside: Only photos in this folder or below it (absolute path).
+        inside: In this folder or below it.
+        glob: Pattern of the file's name or, with a `/` in it, of the end of its path; upper and lower case
+            are one.
+        after: Taken then or later; naive.
+        before: Taken earlier than then; naive.
+        camera: Part of the camera's name; upper and lower case are one.
+        lens: Part of the lens's name, likewise.
+        near: Taken within `within` km of this place.
+        within: Kilometres.
+        shape: Wider than high, higher than wide, or neither by more than 2 %.
+        min_sides: Pixels of the shorter and of the longer side, at least.
+        min_pixels: Pixels in all, at least.
     """
 
     inside: Path | None = None
+    glob: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    camera: str | None = None
+    lens: str | None = None
+    near: Place | None = None
+    within: float = NEAR_KM
+    shape: Shape | None = None
+    min_sides: tuple[int, int] | None = None
+    min_pixels: int = 0
 
     def __bool__(self) -> bool:
-        return self.inside is not None
+        return self != Filters(within=self.within)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from clipsearch.cli.terminal import shown
 from clipsearch.errors import PhotoError, UsageError
 from clipsearch.photos.decode import decode
 from clipsearch.photos.guarded import Decoder
-from clipsearch.photos.metadata import date_taken, orientation
+from clipsearch.photos.metadata import metadata_of, orientation
 from clipsearch.photos.plain import is_plain
 from clipsearch.query import parse_term
 from clipsearch.types import Preprocessing
@@ -115,7 +115,8 @@ def metadata(data: bytes) -> None:
     except Exception:  # noqa: BLE001 - `read_exif` takes any for broken EXIF
         return
     assert orientation(exif) in range(1, 9)
-    taken = date_taken(exif)
+    found = metadata_of(exif)
+    taken = found.taken
     if taken is not None:
         taken.isoformat()
 

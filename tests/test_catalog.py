@@ -19,7 +19,7 @@ from clipsearch.errors import (
     LibraryWriteError,
     NoLibraryError,
 )
-from clipsearch.types import Filters, IndexReport
+from clipsearch.types import Filters, IndexReport, Metadata
 
 TAKEN = datetime(2024, 5, 1, 12, 30)  # noqa: DTZ001 - as cameras write it
 
@@ -31,7 +31,7 @@ def arrival(root: int, path: bytes, digest: bytes, vector: list[float] | None = 
         size=10,
         mtime_ns=1,
         hash=digest.ljust(32, b"."),
-        facts=(640, 480, TAKEN),
+        facts=(640, 480, Metadata(TAKEN)),
         vector=None if vector is None else np.array(vector, np.float32),
     )
 

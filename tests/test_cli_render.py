@@ -24,7 +24,7 @@ from clipsearch.cli.options import Format
 from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
 from clipsearch.cli.render import chosen, match_record, write_json, write_matches, write_records
 from clipsearch.errors import UsageError
-from clipsearch.types import IndexReport, Match, Photo, Prediction
+from clipsearch.types import IndexReport, Match, Metadata, Photo, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ AWKWARD = [
 
 
 def a_match(path: str, rank: int = 1, score: float = 0.3125, taken: datetime | None = None) -> Match:
-    return Match(rank, score, Photo(rank, rank, Path(path), taken, 640, 480))
+    return Match(rank, score, Photo(rank, rank, Path(path), 640, 480, 1000, Metadata(taken)))
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_pixels_are_those_of_open_clip_for_every_shape(mode: str, size: int | tu
             image = noise(width, height)
             decoded = decode(saved(image, "PPM"), wanted)
             np.testing.assert_array_equal(decoded.pixels, as_open_clip(image, wanted), f"{width}x{height}")
-            assert (decoded.width, decoded.height, decoded.taken) == (width, height, None)
+            assert (decoded.width, decoded.height, decoded.metadata.taken) == (width, height, None)
             assert decoded.pixels.dtype == np.uint8
 
 

@@ -97,7 +97,7 @@ def test_pictures_come_out_as_without_a_guard(decoder: Decoder) -> None:
             found = decoding(data, WANTED)
         except PhotoError as error:
             return error.message
-        return found.pixels.tobytes(), found.width, found.height, found.taken
+        return found.pixels.tobytes(), found.width, found.height, found.metadata
 
     alone = [outcome(decode, data) for data in files]
     assert sum(isinstance(item, tuple) for item in alone) >= len(FORMATS)

@@ -20,7 +20,7 @@ from clipsearch.errors import (
     UsageError,
 )
 from clipsearch.lock import writer_lock
-from clipsearch.types import Listeners
+from clipsearch.types import Filters, Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,14 +104,14 @@ def test_similar_to_a_picture_that_is_not_indexed_equals_similar_to_its_indexed_
 
 def test_limit_folder_and_floor_bound_the_answer(made: Home, library: Library) -> None:
     assert len(library.search("a dog", limit=3)) == 3
-    inside = library.search("a dog", limit=100, inside=made.photos / "1")
+    inside = library.search("a dog", limit=100, filters=Filters(inside=made.photos / "1"))
     assert len(inside) == 10
     assert all(match.path.parent.name == "1" for match in inside)
     floor = inside[4].score
-    above = library.search("a dog", limit=100, inside=made.photos / "1", min_score=floor)
+    above = library.search("a dog", limit=100, filters=Filters(inside=made.photos / "1"), min_score=floor)
     assert [match.score for match in above] == [match.score for match in inside[:5]]
     assert library.search("a dog", min_score=0.9999) == []
-    assert library.search("a dog", inside=made.path) == []
+    assert library.search("a dog", filters=Filters(inside=made.path)) == []
 
 
 def test_a_query_that_adds_a_photo_and_subtracts_the_text_is_that_photo(made: Home, library: Library) -> None:
@@ -144,7 +144,7 @@ def test_classification_of_stored_and_of_fresh_pictures_agrees(
     # Looked up one by one, with their length made exact, where all photos come in blocks as stored.
     for path, chances in of_folder.items():
         np.testing.assert_allclose(chances, stored[path], atol=2e-4)
-    inside = {p.path for p in library.classify(labels, inside=made.photos / "1")}
+    inside = {p.path for p in library.classify(labels, filters=Filters(inside=made.photos / "1"))}
     assert inside == of_folder.keys()
 
 

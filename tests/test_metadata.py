@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from clipsearch.photos.decode import decode
-from clipsearch.photos.metadata import date_taken, orientation, read_exif
+from clipsearch.photos.metadata import metadata_of, orientation, read_exif
 from clipsearch.types import Preprocessing
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -35,14 +35,14 @@ def photo(kind: str, **options: Any) -> bytes:
 
 
 def taken(base: dict[int, Any] | None = None, shot: dict[int, Any] | None = None) -> datetime | None:
-    return decode(photo("JPEG", exif=exif(base, shot)), SMALL).taken
+    return decode(photo("JPEG", exif=exif(base, shot)), SMALL).metadata.taken
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"])
 def test_the_date_is_read_from_every_format_that_carries_exif(kind: str) -> None:
     made = exif({Base.Make: "Maker"}, {Base.DateTimeOriginal: "2021:07:06 16:08:14"})
     data = photo(kind, exif=made.tobytes())
-    assert decode(data, SMALL).taken == datetime(2021, 7, 6, 16, 8, 14)  # noqa: DTZ001
+    assert decode(data, SMALL).metadata.taken == datetime(2021, 7, 6, 16, 8, 14)  # noqa: DTZ001
 
 
 def test_the_moment_of_the_shot_goes_before_that_of_the_scan_and_of_the_edit() -> None:
@@ -108,7 +108,7 @@ def test_garbage_is_no_date(text: str) -> None:
 
 
 def test_a_picture_without_exif_has_no_date() -> None:
-    assert decode(photo("PNG"), SMALL).taken is None
+    assert decode(photo("PNG"), SMALL).metadata.taken is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_picture_without_exif_has_no_date() -> None:
 )
 def test_broken_exif_never_costs_the_picture(block: bytes) -> None:
     decoded = decode(photo("JPEG", exif=block), SMALL)
-    assert (decoded.width, decoded.height, decoded.taken) == (40, 30, None)
+    assert (decoded.width, decoded.height, decoded.metadata.taken) == (40, 30, None)
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -138,7 +138,7 @@ def test_every_value_of_exif_is_read_safely_by_itself() -> None:
     with Image.open(io.BytesIO(photo("JPEG", exif=exif({Base.Orientation: 6})))) as image:
         found = read_exif(image)
     assert orientation(found) == 6
-    assert date_taken(found) is None
+    assert metadata_of(found).taken is None
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ def test_dates_of_real_cameras(file: str, expected: str) -> None:
     folder = SHARED / "nasty" / "exif-samples"
     if not folder.is_dir():
         pytest.skip("needs ../shared/nasty")
-    found = decode((folder / file).read_bytes(), SMALL).taken
+    found = decode((folder / file).read_bytes(), SMALL).metadata.taken
     assert found is not None
     assert found.isoformat() == expected

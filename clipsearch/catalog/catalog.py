@@ -18,13 +18,16 @@ import numpy as np
 
 from clipsearch.catalog import schema
 from clipsearch.catalog.connection import atomic, connect, sound_values, spoken_errors
+from clipsearch.catalog.scope import teach
 from clipsearch.catalog.vector import pack, unpack
 from clipsearch.errors import LibraryDamagedError, NoLibraryError
 from clipsearch.types import (
     IndexReport,
+    Metadata,
     Model,
     ModelSource,
     Photo,
+    Place,
     Preprocessing,
     SkippedFile,
 )
@@ -42,6 +45,13 @@ FILE_NAME = "catalog.sqlite"
 _VARIABLES = 30_000
 _FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
+_FACTS = "width, height, taken, camera, lens, latitude, longitude"
+_DESCRIBE = (
+    f"INSERT INTO content (hash, {_FACTS}, described) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
+    " ON CONFLICT (hash) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in (*_FACTS.split(", "), "described"))
+    + " RETURNING id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,8 @@ class Arrival:
         size: Bytes.
         mtime_ns: Modification time at the scan.
         hash: SHA-256 of its bytes.
-        facts: Upright width and height, and the date taken; None for a content already known.
+        facts: Upright width and height, and what the picture says about itself; None for a content that
+            is known already, with all of this.
         vector: `(dim,)` float32 unit embedding; None for one already stored.
     """
 
@@ -73,7 +84,7 @@ class Arrival:
     size: int
     mtime_ns: int
     hash: bytes
-    facts: tuple[int, int, datetime | None] | None = None
+    facts: tuple[int, int, Metadata] | None = None
     vector: NDArray[np.float32] | None = None
 
 
@@ -135,6 +146,7 @@ class Catalog:
             except BaseException:
                 self.connection.close()
                 raise
+        teach(self.connection)
 
     def _bring_up_to_date(self) -> None:
         """Migrate an older format before reading."""
@@ -333,13 +345,13 @@ class Catalog:
 
     # -- contents and embeddings ---------------------------------------------------------------
 
-    def knows(self, digest: bytes, model: int) -> bool:
-        """Whether the bytes with this hash already have an embedding under `model`."""
+    def knows(self, digest: bytes, model: int, *, described: bool = False) -> bool:
+        """Whether the bytes with this hash have an embedding under `model`, and, if asked, metadata."""
         with spoken_errors(self.path):
             row = self.connection.execute(
                 "SELECT 1 FROM content JOIN embedding ON embedding.content = content.id"
-                " WHERE content.hash = ? AND embedding.model = ?",
-                (digest, model),
+                " WHERE content.hash = ? AND embedding.model = ? AND described >= ?",
+                (digest, model, described),
             ).fetchone()
         return row is not None
 
@@ -465,26 +477,30 @@ class Catalog:
             part = [int(content) for content in contents[start : start + _VARIABLES]]
             asked = set(part)
             rows = self._rows(
-                "SELECT photo.id, content, root.path, photo.path, taken, width, height"
+                f"SELECT photo.id, content, root.path, photo.path, size, {_FACTS}"
                 " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
                 f" WHERE content IN ({','.join('?' * len(part))}) AND {scope.where}"
                 " ORDER BY root.path, photo.path",
                 (*part, *scope.values),
             )
             with sound_values(self.path):
-                for key, content, root, path, taken, width, height in rows:
-                    if content not in asked:  # an index has led to another row than the one it means
-                        raise ValueError(f"photo {key} of content {content}")
-                    photo = Photo(
-                        id=int(key),
-                        content=int(content),
-                        path=join(root, path),
-                        taken=None if taken is None else datetime.fromisoformat(taken),
-                        width=int(width),
-                        height=int(height),
-                    )
+                for row in rows:
+                    photo = _photo(row)
+                    if photo.content not in asked:  # an index has led to another row than the one it means
+                        raise ValueError(f"photo {photo.id} of content {photo.content}")
                     found.setdefault(photo.content, []).append(photo)
         return found
+
+    def newest(self, scope: Scope, limit: int) -> list[Photo]:
+        """Photos within `scope`, those taken last first, those without a date at the end."""
+        rows = self._rows(
+            f"SELECT photo.id, content, root.path, photo.path, size, {_FACTS}"
+            " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
+            f" WHERE {scope.where} ORDER BY substr(taken, 1, 19) DESC, root.path, photo.path LIMIT ?",
+            (*scope.values, limit),
+        )
+        with sound_values(self.path):
+            return [_photo(row) for row in rows]
 
     def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
         """Contents and paths of the photos within `scope` whose content id is in `first..last`, ascending.
@@ -509,14 +525,10 @@ class Catalog:
             execute = self.connection.execute
             for item in arrivals:
                 row = execute("SELECT id FROM content WHERE hash = ?", (item.hash,)).fetchone()
-                if row is None:
-                    if item.facts is None:
-                        raise ValueError(f"no facts for a content that is not in the catalog: {item.path!r}")
-                    width, height, taken = item.facts
-                    row = execute(
-                        "INSERT INTO content (hash, width, height, taken) VALUES (?, ?, ?, ?) RETURNING id",
-                        (item.hash, width, height, None if taken is None else taken.isoformat()),
-                    ).fetchone()
+                if row is None and item.facts is None:
+                    raise ValueError(f"no facts for a content that is not in the catalog: {item.path!r}")
+                if item.facts is not None:
+                    row = execute(_DESCRIBE, (item.hash, *_columns(*item.facts))).fetchone()
                 (content,) = row
                 if item.vector is not None:
                     added += execute(
@@ -600,6 +612,29 @@ class Catalog:
             return None
         with sound_values(self.path):
             return report_of(rows[0][0])
+
+
+def _columns(width: int, height: int, metadata: Metadata) -> tuple[object, ...]:
+    """What `_FACTS` names."""
+    taken, place = metadata.taken, metadata.place or (None, None)
+    moment = None if taken is None else taken.isoformat()
+    return width, height, moment, metadata.camera, metadata.lens, *place
+
+
+def _photo(row: Sequence[Any]) -> Photo:
+    """A photo from its id, content, root, path and size, and what `_FACTS` names.
+
+    Raises:
+        TypeError, ValueError: No clipsearch wrote this.
+    """
+    key, content, root, path, size, width, height, taken, camera, lens, latitude, longitude = row
+    metadata = Metadata(
+        taken=None if taken is None else datetime.fromisoformat(taken),
+        camera=None if camera is None else str(camera),
+        lens=None if lens is None else str(lens),
+        place=None if latitude is None else Place(float(latitude), float(longitude)),
+    )
+    return Photo(int(key), int(content), join(root, path), int(width), int(height), int(size), metadata)
 
 
 def nothing_indexed(folder: Path) -> NoLibraryError:

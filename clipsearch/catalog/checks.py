@@ -41,7 +41,11 @@ _SOUND = {
     " AND (indexed IS NULL OR is_moment(CAST(indexed AS BLOB)))",
     "content": "typeof(hash) = 'blob' AND length(hash) = 32"
     " AND typeof(width) = 'integer' AND typeof(height) = 'integer' AND width > 0 AND height > 0"
-    " AND (taken IS NULL OR is_moment(CAST(taken AS BLOB)))",
+    " AND (taken IS NULL OR is_moment(CAST(taken AS BLOB)))"
+    " AND (camera IS NULL OR is_text(CAST(camera AS BLOB))) AND (lens IS NULL OR is_text(CAST(lens AS BLOB)))"
+    " AND (latitude IS NULL) = (longitude IS NULL)"
+    " AND (latitude IS NULL OR typeof(latitude) = 'real' AND abs(latitude) <= 90)"
+    " AND (longitude IS NULL OR typeof(longitude) = 'real' AND abs(longitude) <= 180)",
     "photo": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'",
     "skipped": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'"
     " AND is_text(CAST(reason AS BLOB)) AND is_moment(CAST(noticed AS BLOB))",

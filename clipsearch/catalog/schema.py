@@ -112,8 +112,22 @@ def _checksums(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE embedding ADD COLUMN checksum INTEGER")
 
 
+def _metadata(connection: sqlite3.Connection) -> None:
+    """What pictures say about themselves; those that there are, are read once more for it."""
+    for column in (
+        "camera TEXT",
+        "lens TEXT",
+        "latitude REAL",
+        "longitude REAL",
+        "described INTEGER NOT NULL DEFAULT 0",  # whether its EXIF was read for all of this
+    ):
+        connection.execute(f"ALTER TABLE content ADD COLUMN {column}")
+    # No file has this size and this time.
+    connection.execute("UPDATE photo SET size = -1, mtime_ns = -1")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments, _checksums)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments, _checksums, _metadata)
 VERSION = len(MIGRATIONS)
 
 

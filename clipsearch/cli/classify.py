@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
+from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.labels import parse_labels
-from clipsearch.cli.options import Format, Inside, LibraryFolder, Null, OutputFormat, examples
+from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
 from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import chosen, write_records
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
             'clipsearch classify --labels day,night --template "a photo taken at {}" --format csv',
             "clipsearch classify --labels receipt,other --min-prob 0.9 --in ~/Photos",
         )
-    )(classify)
+    )(filtered(classify))
 
 
 def classify(
@@ -65,7 +66,7 @@ def classify(
             show_default=False,
         ),
     ] = 0.0,
-    inside: Inside = None,
+    filters: Filtered = NO_FILTERS,
     top: Annotated[
         int, typer.Option(min=1, metavar="K", help="Labels a photo in the table.", rich_help_panel="Output")
     ] = 1,
@@ -96,7 +97,7 @@ def classify(
     tally = Tally(choices)
     with open_library(library) as opened:
         predictions = opened.classify(
-            choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, inside=inside
+            choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, filters=filters
         )
         kept = tally.count(predictions, min_prob)
         if form is Format.TABLE:

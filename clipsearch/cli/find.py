@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
+from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.options import (
     Add,
-    Inside,
     LibraryFolder,
     Limit,
     MinScore,
@@ -38,14 +38,14 @@ def register(app: typer.Typer) -> None:
             "clipsearch search sunset --in ~/Photos/2023 --min-score 0.25 --format jsonl",
             "clipsearch search cat -n 100 -0 | xargs -0 cp -t cats/",
         )
-    )(search)
+    )(filtered(search))
     app.command(
         epilog=examples(
             "clipsearch similar img.jpg",
             "clipsearch similar img.jpg --add snow --limit 30",
             "clipsearch similar https://example.org/cat.jpg --format paths",
         )
-    )(similar)
+    )(filtered(similar))
 
 
 def search(
@@ -54,7 +54,7 @@ def search(
     add: Add = None,
     subtract: Subtract = None,
     limit: Limit = 10,
-    inside: Inside = None,
+    filters: Filtered = NO_FILTERS,
     min_score: MinScore = None,
     output: OutputFormat = None,
     null: Null = False,
@@ -71,7 +71,7 @@ def search(
             add=add or (),
             subtract=subtract or (),
             limit=limit,
-            inside=inside,
+            filters=filters,
             min_score=min_score,
         )
     return _answer(matches, form, null=null)
@@ -83,7 +83,7 @@ def similar(
     add: Add = None,
     subtract: Subtract = None,
     limit: Limit = 10,
-    inside: Inside = None,
+    filters: Filtered = NO_FILTERS,
     min_score: MinScore = None,
     include_self: Annotated[
         bool, typer.Option("--include-self", help="List the photo itself and its exact copies too.")
@@ -103,7 +103,7 @@ def similar(
             add=add or (),
             subtract=subtract or (),
             limit=limit,
-            inside=inside,
+            filters=filters,
             min_score=min_score,
             include_self=include_self,
         )

@@ -52,9 +52,6 @@ Subtract = Annotated[
     list[str] | None, typer.Option(metavar="TERM", help="Less like this; same forms as --add.")
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most this many results.")]
-Inside = Annotated[
-    Path | None, typer.Option("--in", metavar="DIR", help="Only photos in this folder and below.")
-]
 MinScore = Annotated[
     float | None,
     typer.Option(metavar="X", callback=_number, help="Only scores (cosine, -1 to 1) of at least this."),

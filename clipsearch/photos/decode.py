@@ -14,17 +14,16 @@ from clipsearch.errors import PhotoError
 from clipsearch.photos.color import to_rgb
 from clipsearch.photos.formats import STREAMED_PIXELS, check_pixels, held_limit, open_picture, unreadable
 from clipsearch.photos.framing import frame, framing
-from clipsearch.photos.metadata import date_taken, orientation, read_exif
+from clipsearch.photos.metadata import metadata_of, orientation, read_exif
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from clipsearch.types import Preprocessing
+    from clipsearch.types import Metadata, Preprocessing
 
     Size = tuple[int, int]
     Box = tuple[float, float, float, float]
@@ -66,13 +65,13 @@ class Decoded:
         pixels: `(height, width, 3)` uint8 RGB of the size that was asked for; not normalised.
         width: Of the original, upright, pixels.
         height: Of the original, upright, pixels.
-        taken: From EXIF; naive where the camera wrote no offset.
+        metadata: What the picture says about itself.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
-    taken: datetime | None
+    metadata: Metadata
 
 
 def decode(
@@ -101,7 +100,7 @@ def decode(
         plan = framing(*picture.size, preprocessing)
         reduced = picture.image.size != picture.size
         pixels = frame(picture.image, picture.extent, plan, preprocessing, reduced=reduced)
-    return Decoded(pixels, *picture.size, picture.taken)
+    return Decoded(pixels, *picture.size, picture.metadata)
 
 
 def open_upright(
@@ -132,7 +131,7 @@ class _Picture:
     image: Image.Image  # upright RGB
     extent: Box  # the part of it that is the picture
     size: Size  # of the original, upright
-    taken: datetime | None
+    metadata: Metadata
 
 
 @contextmanager
@@ -160,7 +159,7 @@ def _picture(
                 size, extent = upright.size, (0.0, 0.0, float(upright.width), float(upright.height))
             else:
                 extent = _upright_extent(drafted, turn, upright.size)
-            yield _Picture(upright, extent, size, date_taken(exif))
+            yield _Picture(upright, extent, size, metadata_of(exif))
     except PhotoError:
         raise
     except Exception as error:

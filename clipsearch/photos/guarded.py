@@ -19,6 +19,7 @@ from clipsearch.photos.decode import LARGE_PICTURE, Decoded, decode, open_uprigh
 from clipsearch.photos.formats import format_name
 from clipsearch.photos.plain import is_plain
 from clipsearch.photos.worker import TIME_LIMIT_S, receive, send
+from clipsearch.types import Metadata, Place
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,8 +81,7 @@ class Decoder:
         if is_plain(data):
             return decode(data, preprocessing)
         reply, body = self._ask({"preprocessing": asdict(preprocessing)}, data)
-        taken = None if reply["taken"] is None else datetime.fromisoformat(reply["taken"])
-        return Decoded(_pixels(reply, body), reply["width"], reply["height"], taken)
+        return Decoded(_pixels(reply, body), reply["width"], reply["height"], _metadata(**reply["metadata"]))
 
     def open_upright(self, data: bytes, *, at_least: int | None) -> Image.Image:
         """As `decode.open_upright`.
@@ -209,6 +209,13 @@ class _Worker:
             with suppress(OSError):  # what was not written yet
                 pipe.close()
         self._process.wait()
+
+
+def _metadata(
+    taken: str | None, camera: str | None, lens: str | None, place: tuple[float, float] | None
+) -> Metadata:
+    moment = None if taken is None else datetime.fromisoformat(taken)
+    return Metadata(moment, camera, lens, None if place is None else Place(*place))
 
 
 def _pixels(reply: dict[str, Any], body: bytes) -> NDArray[np.uint8]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import re
 import stat
-import unicodedata
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from clipsearch.globs import composed, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -218,18 +218,13 @@ def _matcher(patterns: Sequence[str]) -> Excluded | None:
     """One regular expression for all patterns, or None without any: decoding every name costs time."""
     if not patterns:
         return None
-    translated = "|".join(fnmatch.translate(_composed(pattern.rstrip("/"))) for pattern in patterns)
+    translated = "|".join(translate(pattern) for pattern in patterns)
     match = re.compile(translated, re.IGNORECASE).match
 
     def excluded(name: bytes, path: bytes) -> bool:
-        return bool(match(_composed(os.fsdecode(name))) or match(_composed(os.fsdecode(path))))
+        return bool(match(composed(os.fsdecode(name))) or match(composed(os.fsdecode(path))))
 
     return excluded
-
-
-def _composed(text: str) -> str:
-    # macOS may list an umlaut as two code points where the keyboard gives one.
-    return unicodedata.normalize("NFC", text)
 
 
 def _reason(error: OSError) -> str:

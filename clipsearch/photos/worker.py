@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,8 +93,9 @@ def _reason(error: PhotoError | MemoryError) -> str:
 def _answer(request: dict[str, Any], data: bytes, large: AbstractContextManager[None]) -> Message:
     if "preprocessing" in request:
         found = decode(data, Preprocessing(**request["preprocessing"]), large=large)
-        taken = None if found.taken is None else found.taken.isoformat()
-        pixels, facts = found.pixels, {"width": found.width, "height": found.height, "taken": taken}
+        taken = found.metadata.taken
+        metadata = asdict(found.metadata) | {"taken": None if taken is None else taken.isoformat()}
+        pixels, facts = found.pixels, {"width": found.width, "height": found.height, "metadata": metadata}
     else:
         picture = open_upright(data, at_least=request["at_least"], large=large)
         pixels, facts = np.asarray(picture), {}
