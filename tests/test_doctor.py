@@ -30,6 +30,7 @@ from clipsearch.errors import (
     UsageError,
 )
 from clipsearch.lock import writer_lock
+from clipsearch.types import Metadata
 from clipsearch.vector_files import refresh
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def fill(folder: Path, count: int, *, first: int = 0) -> None:
         known = catalog.roots()
         root = known[0].id if known else catalog.add_root(folder.parent, [])
         arrivals = [
-            Arrival(root, b"%d.jpg" % n, 1, 1, b"%032d" % n, (1, 1, None), vector)
+            Arrival(root, b"%d.jpg" % n, 1, 1, b"%032d" % n, (1, 1, Metadata()), vector)
             for n, vector in enumerate(vectors, first)
         ]
         catalog.record(arrivals, [], key)

@@ -16,7 +16,7 @@ from clipsearch.catalog.catalog import Arrival, Catalog
 from clipsearch.errors import LibraryWriteError
 from clipsearch.projection import Projection
 from clipsearch.stores.faiss import build
-from clipsearch.types import Listeners, Model
+from clipsearch.types import Listeners, Metadata, Model
 from clipsearch.vector_files import refresh
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Made:
         start = len(self.vectors)
         self.vectors = np.concatenate([self.vectors, rows.astype(np.float16)])
         arrivals = [
-            Arrival(self.root, b"%d.jpg" % n, 1, 1, b"%032d" % n, (1, 1, None), row)
+            Arrival(self.root, b"%d.jpg" % n, 1, 1, b"%032d" % n, (1, 1, Metadata()), row)
             for n, row in enumerate(rows, start)
         ]
         self.catalog.record(arrivals, [], self.key)
