@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 from mean_color import paint
+from older import age
 from program import EMBEDDED, RUN
 
 import clipsearch
 from clipsearch import Library
-from clipsearch.catalog import schema
 from clipsearch.cli import main
 
 if TYPE_CHECKING:
@@ -275,16 +275,7 @@ def _without_vectors(bench: Bench) -> None:
 def _older(bench: Bench) -> None:
     """The library as the first format had it."""
     _indexed(bench)
-    with closing(sqlite3.connect(bench.library / "catalog.sqlite")) as connection, connection:
-        (segment,) = connection.execute("SELECT model, file, bytes, rows, last FROM projection")
-        connection.execute("DROP TABLE projection")
-        with closing(sqlite3.connect(":memory:")) as first:
-            schema.MIGRATIONS[0](first)
-            sql = first.execute("SELECT sql FROM sqlite_master WHERE name = 'projection'").fetchone()
-        connection.execute(*sql)
-        connection.execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", segment)
-        connection.execute("ALTER TABLE embedding DROP COLUMN checksum")
-        connection.execute("PRAGMA user_version = 1")
+    age(bench.library / "catalog.sqlite")
 
 
 DEEDS = {

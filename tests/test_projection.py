@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from mean_color import MODEL, unit
+from older import age
 
 from clipsearch import projection, vector_files
-from clipsearch.catalog import schema
-from clipsearch.catalog.catalog import Arrival, Catalog
+from clipsearch.catalog.catalog import FILE_NAME, Arrival, Catalog
 from clipsearch.errors import LibraryWriteError
 from clipsearch.projection import Projection
-from clipsearch.stores.faiss import build
 from clipsearch.types import Listeners, Metadata, Model
 from clipsearch.vector_files import refresh
 
@@ -228,28 +227,19 @@ def test_a_failed_write_leaves_the_library_as_it_was(
     assert made.rows == [room] * 3
 
 
-def test_the_one_file_of_an_older_version_is_the_first_segment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        patch.setattr(schema, "VERSION", 1)
-        old = Made(tmp_path)
-        execute = old.catalog.connection.execute
-        execute("ALTER TABLE embedding ADD COLUMN checksum")  # `add` wants one
-        old.add(100)
-        file = tmp_path / f"vectors-{old.key}-100.faiss"
-        ids = np.arange(1, 101, dtype=np.int64)
-        build(file, DIM, 100, [(ids, old.vectors)])
-        stamp = (old.key, file.name, file.stat().st_size, 100, 100)
-        execute("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", stamp)
-        old.add(30)
-        execute("ALTER TABLE embedding DROP COLUMN checksum")
-        old.catalog.close()
+def test_the_one_file_of_an_older_version_is_the_first_segment(tmp_path: Path) -> None:
+    old = Made(tmp_path)
+    old.add(100)
+    assert old.refresh()
+    (file,) = old.files
+    old.add(10)
+    old.catalog.close()
+    age(tmp_path / FILE_NAME)
     made = Made(tmp_path)
-    made.vectors = old.vectors
+    made.vectors, made.random = old.vectors, old.random
     assert made.file == file
     made.check()
+    made.add(20)
     assert made.refresh()
     assert (made.rows, made.files[0]) == ([100, 30], file)
     made.check()
