@@ -29,7 +29,6 @@ from clipsearch.types import (
     Listeners,
     Match,
     OptimizeReport,
-    Photo,
     Prediction,
     Repair,
     RootStatus,
@@ -377,7 +376,7 @@ class Library:
         vector = query.combine(terms, session.encode_texts, session.encode_picture)
         return session.rank(vector, limit=limit, filters=filters, min_score=min_score)
 
-    def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Photo]:
+    def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Match]:
         """The photos that pass filters, those taken last first, those without a date at the end.
 
         Args:
@@ -388,7 +387,8 @@ class Library:
             UsageError: A limit below 1.
             NoLibraryError: Nothing is indexed yet.
         """
-        return self._session().newest(filters, limit)
+        photos = self._session().newest(filters, limit)
+        return [Match(rank, None, photo) for rank, photo in enumerate(photos, 1)]
 
     def similar(
         self,
@@ -442,16 +442,18 @@ class Library:
             paths: Picture files or folders, indexed or not; none for all photos of the library, from
                 their stored embeddings.
             templates: Prompts with `{}` for the label; several are averaged.
-            filters: Which photos to classify (without `paths`).
+            filters: Which photos of the library.
 
         Yields:
             One prediction a photo, in the order of the catalog or of `paths`.
 
         Raises:
-            UsageError: No labels, doubled labels, a template without `{}`.
+            UsageError: No labels, doubled labels, a template without `{}`, filters beside `paths`.
             NoLibraryError: Nothing is indexed yet.
             PhotoError: None of `paths` can be read.
         """
+        if paths and filters:
+            raise UsageError("filters are for the library's photos, not for files", "leave one of them away")
         labels = zeroshot.check_labels(labels)
         templates = zeroshot.check_templates(templates)
         session = self._session()

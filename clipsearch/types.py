@@ -134,10 +134,16 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A photo that answers a query. Score is the cosine similarity, higher is better."""
+    """A photo that answers a query.
+
+    Attributes:
+        rank: From 1.
+        score: Cosine similarity, higher is better; None where filters alone were asked for.
+        photo: The photo.
+    """
 
     rank: int
-    score: float
+    score: float | None
     photo: Photo
 
     @property

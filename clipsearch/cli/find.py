@@ -35,7 +35,8 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             'clipsearch search "brown dog on beach"',
             'clipsearch search "golden retriever" --add pool.jpg --subtract 2:fruit',
-            "clipsearch search sunset --in ~/Photos/2023 --min-score 0.25 --format jsonl",
+            "clipsearch search sunset --on 2023-08 --near 38.7,-9.1 --landscape",
+            "clipsearch search --camera nikon --after 2024 --format jsonl",
             "clipsearch search cat -n 100 -0 | xargs -0 cp -t cats/",
         )
     )(filtered(search))
@@ -63,17 +64,21 @@ def search(
     """Find photos by describing them.
 
     Best first: rank, score (cosine similarity), date taken, path.
+    Without a query: the photos that pass the filters, those taken last first.
     """
     form = chosen(output, null=null)
     with open_library(library) as opened:
-        matches = opened.search(
-            " ".join(query or ()),
-            add=add or (),
-            subtract=subtract or (),
-            limit=limit,
-            filters=filters,
-            min_score=min_score,
-        )
+        if filters and not (query or add or subtract or min_score is not None):
+            matches = opened.newest(filters, limit=limit)
+        else:
+            matches = opened.search(
+                " ".join(query or ()),
+                add=add or (),
+                subtract=subtract or (),
+                limit=limit,
+                filters=filters,
+                min_score=min_score,
+            )
     return _answer(matches, form, null=null)
 
 

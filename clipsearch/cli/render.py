@@ -37,14 +37,19 @@ def chosen(output: Format | None, *, null: bool) -> Format:
 
 def match_record(match: Match) -> Record:
     """One match as it appears in JSON and CSV: the score to six digits, the date in ISO 8601."""
-    photo = match.photo
+    photo, facts = match.photo, match.photo.metadata
     return {
         "rank": match.rank,
-        "score": round(float(match.score), 6),
+        "score": None if match.score is None else round(float(match.score), 6),
         "path": str(photo.path),
-        "taken": photo.taken and photo.taken.isoformat(),
+        "taken": facts.taken and facts.taken.isoformat(),
         "width": photo.width,
         "height": photo.height,
+        "size": photo.size,
+        "camera": facts.camera,
+        "lens": facts.lens,
+        "latitude": facts.place and facts.place.latitude,
+        "longitude": facts.place and facts.place.longitude,
     }
 
 
@@ -57,23 +62,19 @@ def write_matches(matches: Sequence[Match], output: Format, *, null: bool = Fals
 
 
 def _write_match_table(matches: Sequence[Match]) -> None:
-    rows = [
-        (
-            str(match.rank),
-            f"{match.score:.3f}",
-            match.photo.taken.date().isoformat() if match.photo.taken else "",
-            match.path,
-        )
-        for match in matches
-    ]
-    columns = [
-        Column("#", max((len(row[0]) for row in rows), default=0), "dim", right=True),
-        Column("score", max((len(row[1]) for row in rows), default=0), "cyan", right=True),
-        Column("taken", len("2024-12-31")),
-    ]
-    table = Table(columns)
-    for *cells, path in rows:
-        table.row(cells, path)
+    ranks = [str(match.rank) for match in matches]
+    scores = ["" if match.score is None else f"{match.score:.3f}" for match in matches]
+    columns = [Column("#", _widest(ranks), "dim", right=True)]
+    if any(scores):
+        columns.append(Column("score", _widest(scores), "cyan", right=True))
+    table = Table([*columns, Column("taken", len("2024-12-31"))])
+    for rank, score, match in zip(ranks, scores, matches, strict=True):
+        taken = match.photo.taken.date().isoformat() if match.photo.taken else ""
+        table.row([rank, score, taken] if any(scores) else [rank, taken], match.path)
+
+
+def _widest(cells: Sequence[str]) -> int:
+    return max(map(len, cells), default=0)
 
 
 def write_records(
