@@ -8,11 +8,11 @@ from typing import Any
 import pillow_heif
 import pytest
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import GPS, IFD, Base
 
 from clipsearch.photos.decode import decode
 from clipsearch.photos.metadata import metadata_of, orientation, read_exif
-from clipsearch.types import Preprocessing
+from clipsearch.types import Place, Preprocessing
 
 SHARED = Path(__file__).parents[2] / "shared"
 SMALL = Preprocessing((16, 16), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -105,6 +105,63 @@ def test_dates_as_programs_write_them_are_understood(text: str) -> None:
 )
 def test_garbage_is_no_date(text: str) -> None:
     assert taken({Base.DateTime: text}) is None
+
+
+@pytest.mark.parametrize(
+    ("maker", "model", "expected"),
+    [
+        ("Canon", "Canon EOS 5D", "Canon EOS 5D"),
+        ("NIKON CORPORATION", "NIKON D90", "NIKON D90"),
+        ("Apple\0\0", " iPhone 12 \0", "Apple iPhone 12"),
+        ("", "X100", "X100"),
+        ("Leica", "", "Leica"),
+        ("\x1b[31mred", "a\nb", "[31mred a b"),
+        ("", "", None),
+        (None, None, None),
+    ],
+)
+def test_the_camera_is_its_maker_and_model(
+    maker: str | None, model: str | None, expected: str | None
+) -> None:
+    tags = {tag: text for tag, text in ((Base.Make, maker), (Base.Model, model)) if text is not None}
+    assert decode(photo("JPEG", exif=exif(tags)), SMALL).metadata.camera == expected
+
+
+def test_names_are_of_bounded_length() -> None:
+    found = decode(photo("JPEG", exif=exif({Base.Model: "m" * 5000}, {Base.LensModel: "l" * 5000})), SMALL)
+    assert (found.metadata.camera, found.metadata.lens) == ("m" * 100, "l" * 100)
+
+
+def test_the_lens() -> None:
+    found = decode(photo("JPEG", exif=exif({}, {Base.LensModel: "EF50mm f/1.8"})), SMALL)
+    assert found.metadata.lens == "EF50mm f/1.8"
+
+
+def located(**tags: object) -> Place | None:
+    made = Image.Exif()
+    made.get_ifd(IFD.GPSInfo).update({getattr(GPS, name): value for name, value in tags.items()})
+    return decode(photo("JPEG", exif=made), SMALL).metadata.place
+
+
+def test_the_place_is_in_degrees() -> None:
+    tags = {"GPSLatitude": (38.0, 43.0, 12.0), "GPSLongitude": (9.0, 8.0, 24.0), "GPSLongitudeRef": "W"}
+    assert located(**tags, GPSLatitudeRef="N") == Place(38.72, -9.14)
+    assert located(**tags, GPSLatitudeRef="S") == Place(-38.72, -9.14)
+    assert located(**tags) == Place(38.72, -9.14)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"GPSLatitude": (38.0, 43.0, 12.0)},
+        {"GPSLatitude": (0.0, 0.0, 0.0), "GPSLongitude": (0.0, 0.0, 0.0)},
+        {"GPSLatitude": (91.0, 0.0, 0.0), "GPSLongitude": (9.0, 0.0, 0.0)},
+        {"GPSLatitude": (38.0, 43.0, 12.0), "GPSLongitude": (1.0,)},
+    ],
+)
+def test_a_place_that_is_none_is_left_out(tags: dict[str, object]) -> None:
+    assert located(**tags) is None
 
 
 def test_a_picture_without_exif_has_no_date() -> None:

@@ -55,8 +55,8 @@ def _filters(
         _option(metavar="SIZE", help="At least [cyan]1920x1080[/cyan], 3000 (the longer side) or 8MP."),
     ] = None,
 ) -> Filters:
-    given = any((inside, glob, after, before, on, camera, lens, near, within, landscape, portrait, square))
-    if not given and min_size is None:
+    words = (inside, glob, after, before, on, camera, lens, near, within, min_size)
+    if all(word is None for word in words) and not (landscape or portrait or square):
         return NO_FILTERS
     from clipsearch.filters import parse
 
