@@ -13,6 +13,7 @@ from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import connect, make_private, spoken_errors
 from clipsearch.catalog.salvage import copy_database, keep, replace, workshop
 from clipsearch.errors import LibraryDamagedError, LibraryError, LibraryWriteError, UsageError
+from clipsearch.new_file import check_new, publish, taken
 from clipsearch.types import Backup
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ def back_up(folder: Path, file: Path, progress: Progress) -> Backup:
         LibraryDamagedError: The catalog is damaged: no backup is better than a bad one.
         LibraryWriteError: The disk is full or fails.
     """
-    if file.exists():
-        raise UsageError(f"there is a file already: {file}", "name another, or move it away first")
-    if not file.parent.is_dir():
-        raise UsageError(f"no such folder: {file.parent}", "make it, or name another")
+    check_new(file)
     draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
     with Catalog(folder) as source:
         try:
@@ -53,7 +51,9 @@ def back_up(folder: Path, file: Path, progress: Progress) -> Backup:
                 ) from error
             with draft.open("rb+") as written:
                 os.fsync(written.fileno())
-            _publish(draft, file)
+            publish(draft, file)
+        except FileExistsError:
+            raise taken(file) from None
         except OSError as error:
             raise LibraryWriteError(
                 f"the backup cannot be written: {file} ({(error.strerror or str(error)).lower()})",
@@ -77,16 +77,6 @@ def _copy(source: Catalog, target: object, progress: Progress) -> None:
             progress=lambda _, left, total: progress("copying the catalog", "pages", total - left, total),
         )
         source.connection.execute("ROLLBACK")
-
-
-def _publish(draft: Path, file: Path) -> None:
-    """Give the file its name, unless another has it by now."""
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        raise UsageError(f"there is a file already: {file}", "name another, or move it away first") from None
-    except OSError:  # a disk without hard links
-        draft.rename(file)
 
 
 def _checked(database: Path, file: Path, progress: Progress) -> Backup:

@@ -6,6 +6,7 @@
     ├── UsageError             the request itself makes no sense: empty query, limit 0, doubled labels
     ├── PhotoError             one picture cannot be read; carries the reason shown in `status --skipped`
     ├── FetchError             an image URL is dead, too big or not an image
+    ├── OutputError            a file or folder that the user named cannot be written
     ├── LibraryError           the library cannot be used as asked
     │   ├── NoLibraryError     nothing has been indexed there yet
     │   ├── LibraryBusyError   another process holds the writer's lock
@@ -48,6 +49,10 @@ class PhotoError(ClipsearchError):
 
 class FetchError(ClipsearchError):
     """An image URL is dead, too big, or not an image."""
+
+
+class OutputError(ClipsearchError):
+    """A file or folder that the user named cannot be written: full disk, read-only medium, no permission."""
 
 
 class LibraryError(ClipsearchError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.collecting import NOT_COLLECTED, Collected, sorted_out
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.labels import parse_labels
@@ -15,10 +17,12 @@ from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, ex
 from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import chosen, write_records
+from clipsearch.cli.showing import NOT_SHOWN, Plot, Shown, new_picture, shown_too
+from clipsearch.cli.surest import Surest
 from clipsearch.cli.terminal import on_terminal, remark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from clipsearch.types import Prediction
 
@@ -32,9 +36,10 @@ def register(app: typer.Typer) -> None:
             "clipsearch classify --labels cat,dog",
             "clipsearch classify photo.jpg ~/Downloads --labels-file labels.txt --top 3",
             'clipsearch classify --labels day,night --template "a photo taken at {}" --format csv',
-            "clipsearch classify --labels receipt,other --min-prob 0.9 --in ~/Photos",
+            "clipsearch classify --labels receipt,other --min-prob 0.9 --into sorted --link",
+            "clipsearch classify --labels beach,city,forest --plot places.png --open",
         )
-    )(filtered(classify))
+    )(filtered(shown_too(sorted_out(classify))))
 
 
 def classify(
@@ -83,6 +88,9 @@ def classify(
     ] = None,
     output: OutputFormat = None,
     null: Null = False,
+    showing: Shown = NOT_SHOWN,
+    plot: Plot = None,
+    sorting: Collected = NOT_COLLECTED,
     library: LibraryFolder = None,
 ) -> int:
     """Tell photos apart by labels you name.
@@ -94,22 +102,48 @@ def classify(
 
     form = chosen(output, null=null)
     choices = parse_labels(labels or (), labels_file)
+    plot_file = new_picture(plot)
     tally = Tally(choices)
+    surest = Surest(choices) if showing or plot_file else None
+    places: list[tuple[str, Path]] = []
     with open_library(library) as opened:
         predictions = opened.classify(
             choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, filters=filters
         )
         kept = tally.count(predictions, min_prob)
+        if surest:
+            kept = surest.keep(kept)
+        if sorting:
+            kept = _placed(kept, choices, places)
         if form is Format.TABLE:
             _write_table(kept, tally, top=top, limit=limit, everything=bool(paths))
         else:
             columns = ("path", "label", "probability", *choices)
             records = (prediction_record(prediction, choices) for prediction in islice(kept, limit))
             write_records(records, form, columns=columns, null=null)
+            if surest or sorting:
+                deque(kept, maxlen=0)  # the limit is for what is listed
     if not tally.photos:
         remark("no photo has a label that probable" if tally.left_out else "there is no photo to classify")
         return Exit.NOTHING_FOUND
+    if surest and plot_file:
+        surest.plot(plot_file)
+    if surest and showing:
+        showing.show(surest.sections(), title="surest of each label", plot=plot_file)
+    sorting.collect(places)
     return Exit.DONE
+
+
+def _placed(
+    kept: Iterable[Prediction], labels: Sequence[str], places: list[tuple[str, Path]]
+) -> Iterator[Prediction]:
+    """Note the folder of each photo as predictions pass by."""
+    from clipsearch.collection import folder_names
+
+    folders = folder_names(labels)
+    for prediction in kept:
+        places.append((folders[prediction.best], prediction.path))
+        yield prediction
 
 
 def _write_table(

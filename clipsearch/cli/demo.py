@@ -13,9 +13,10 @@ import typer
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.options import Format, examples
 from clipsearch.cli.predictions import Tally, write_prediction_table
-from clipsearch.cli.preview import preview
+from clipsearch.cli.preview import hindrance, preview
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import write_matches
+from clipsearch.cli.showing import match_section, thumbnails_of
 from clipsearch.cli.terminal import console
 from clipsearch.errors import UsageError
 
@@ -59,7 +60,7 @@ def demo(
     from clipsearch.contact_sheet import contact_sheet
 
     sheet = home / "contact-sheet.png"
-    contact_sheet(sections).save(sheet)
+    contact_sheet(sections, thumbnails_of(sections)).save(sheet)
     _say("All of it as a picture")
     console().print(f"  {sheet}")
     _farewell(home)
@@ -95,21 +96,24 @@ def _search(library: Library) -> Section:
 def _similar(library: Library) -> Section:
     (model,) = library.search("a snowy mountain", limit=1)
     _type(f"clipsearch similar {shlex.quote(str(model.path))}")
-    preview([model.path])
+    _look(match_section("", [model]))
     return _answer(library.similar(model.path, limit=SHOWN), f"similar {model.path.name}")
 
 
 def _answer(matches: list[Match], heading: str) -> Section:
-    from clipsearch.contact_sheet import Section
-
     write_matches(matches, Format.TABLE)
-    paths = [match.path for match in matches]
-    preview(paths)
-    return Section(heading, [(match.path, f"{match.score:.3f}  {match.path.name}") for match in matches])
+    section = match_section(heading, matches)
+    _look(section)
+    return section
+
+
+def _look(section: Section) -> None:
+    if not hindrance():
+        preview(section, rows=1)
 
 
 def _classify(library: Library) -> Section:
-    from clipsearch.contact_sheet import Section
+    from clipsearch.contact_sheet import Section, Tile
 
     _type(f'clipsearch classify --labels "{",".join(LABELS)}" --min-prob 0.5')
     tally = Tally(LABELS)
@@ -121,7 +125,7 @@ def _classify(library: Library) -> Section:
     for prediction in predictions:
         chance = prediction.probabilities[prediction.best]
         best.setdefault(LABELS[prediction.best], (prediction.path, chance))
-    surest = [(path, f"{chance:.0%}  {label}") for label, (path, chance) in best.items()]
+    surest = [Tile(path, f"{chance:.0%}", label) for label, (path, chance) in best.items()]
     return Section("classify: the surest of each label", surest)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path  # noqa: TC003 - evaluated for Typer
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipsearch.cli.option_groups import with_options
 from clipsearch.errors import UsageError
 from clipsearch.types import Filters
 
@@ -81,17 +81,4 @@ def _filters(
 
 def filtered(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command these options in the place of its parameter `filters`."""
-    options = inspect.signature(_filters, eval_str=True).parameters
-    own = inspect.signature(command, eval_str=True)
-    parameters: list[inspect.Parameter] = []
-    for parameter in own.parameters.values():
-        parameters += options.values() if parameter.name == "filters" else [parameter]
-
-    def run(**given: Any) -> int:
-        chosen = {name: given.pop(name) for name in options}
-        return command(filters=_filters(**chosen), **given)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
+    return with_options(command, "filters", _filters)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.collecting import NOT_COLLECTED, Collected, collected
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.options import (
@@ -20,12 +21,15 @@ from clipsearch.cli.options import (
 )
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import chosen, write_matches
+from clipsearch.cli.showing import NOT_SHOWN, Shown, match_section, shown_too
 from clipsearch.cli.terminal import remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from clipsearch.cli.collecting import Collecting
     from clipsearch.cli.options import Format
+    from clipsearch.cli.showing import Showing
     from clipsearch.types import Match
 
 
@@ -37,16 +41,18 @@ def register(app: typer.Typer) -> None:
             'clipsearch search "golden retriever" --add pool.jpg --subtract 2:fruit',
             "clipsearch search sunset --on 2023-08 --near 38.7,-9.1 --landscape",
             "clipsearch search --camera nikon --after 2024 --format jsonl",
-            "clipsearch search cat -n 100 -0 | xargs -0 cp -t cats/",
+            "clipsearch search cat --preview --html cats.html",
+            "clipsearch search cat -n 100 --copy-to cats",
+            "clipsearch search cat -n 100 -0 | xargs -0 ls -l",
         )
-    )(filtered(search))
+    )(filtered(shown_too(collected(search))))
     app.command(
         epilog=examples(
             "clipsearch similar img.jpg",
             "clipsearch similar img.jpg --add snow --limit 30",
             "clipsearch similar https://example.org/cat.jpg --format paths",
         )
-    )(filtered(similar))
+    )(filtered(shown_too(collected(similar))))
 
 
 def search(
@@ -59,6 +65,8 @@ def search(
     min_score: MinScore = None,
     output: OutputFormat = None,
     null: Null = False,
+    showing: Shown = NOT_SHOWN,
+    collecting: Collected = NOT_COLLECTED,
     library: LibraryFolder = None,
 ) -> int:
     """Find photos by describing them.
@@ -79,7 +87,8 @@ def search(
                 filters=filters,
                 min_score=min_score,
             )
-    return _answer(matches, form, null=null)
+    title = " ".join([*(query or ()), *_signed(add, subtract)]) or "newest photos"
+    return _answer(title, matches, form, null=null, showing=showing, collecting=collecting)
 
 
 def similar(
@@ -95,6 +104,8 @@ def similar(
     ] = False,
     output: OutputFormat = None,
     null: Null = False,
+    showing: Shown = NOT_SHOWN,
+    collecting: Collected = NOT_COLLECTED,
     library: LibraryFolder = None,
 ) -> int:
     """Find photos that look like a picture.
@@ -112,12 +123,28 @@ def similar(
             min_score=min_score,
             include_self=include_self,
         )
-    return _answer(matches, form, null=null)
+    title = " ".join([f"similar to {image}", *_signed(add, subtract)])
+    return _answer(title, matches, form, null=null, showing=showing, collecting=collecting)
 
 
-def _answer(matches: Sequence[Match], output: Format, *, null: bool) -> int:
+def _signed(add: Sequence[str] | None, subtract: Sequence[str] | None) -> list[str]:
+    return [f"+ {term}" for term in add or ()] + [f"- {term}" for term in subtract or ()]
+
+
+def _answer(
+    title: str,
+    matches: Sequence[Match],
+    output: Format,
+    *,
+    null: bool,
+    showing: Showing,
+    collecting: Collecting,
+) -> int:
     if not matches:
         remark("no photo matches")
         return Exit.NOTHING_FOUND
     write_matches(matches, output, null=null)
+    if showing:
+        showing.show([match_section(title, matches)])
+    collecting.collect([("", match.path) for match in matches])
     return Exit.DONE

@@ -1,0 +1,95 @@
+"""Files written where the user says: whole or not at all, and never over another."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from clipsearch.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check_new(file: Path) -> None:
+    """Make sure that a file can be new, before the work that fills it.
+
+    Raises:
+        UsageError: Something of that name is there already, or its folder is not.
+    """
+    if os.path.lexists(file):
+        raise taken(file)
+    if not file.parent.is_dir():
+        raise UsageError(f"no such folder: {file.parent}", "make it, or name another")
+
+
+def taken(file: Path) -> UsageError:
+    """The name is another file's, which stays as it is."""
+    return UsageError(f"there is a file already: {file}", "name another, or move it away first")
+
+
+def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> None:
+    """Write a file that appears once it is complete and flushed to disk.
+
+    Args:
+        file: Where.
+        data: All of it.
+        modified_ns: Its time of modification; now, when None.
+
+    Raises:
+        FileExistsError: Something of that name is there already; it is left as it is.
+        OSError: It cannot be written; nothing is left behind.
+    """
+    draft = file.with_name(f".clipsearch-{secrets.token_hex(8)}.part")
+    try:
+        with draft.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if modified_ns is not None:
+            os.utime(draft, ns=(modified_ns, modified_ns))
+        publish(draft, file)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def publish(draft: Path, file: Path) -> None:
+    """Give a complete file its name. The draft may keep its own, too.
+
+    Raises:
+        FileExistsError: Something of that name is there already.
+        OSError: The disk does not do it.
+    """
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links: the name is taken first, then given to the draft
+        with file.open("xb"):
+            pass
+        try:
+            draft.replace(file)
+        except OSError:
+            file.unlink()
+            raise
+
+
+def write_output(file: Path, data: bytes) -> None:
+    """`write_new`, for a file that the user has asked for.
+
+    Raises:
+        UsageError: Something of that name is there by now.
+        OutputError: It cannot be written.
+    """
+    try:
+        write_new(file, data)
+    except FileExistsError:
+        raise taken(file) from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {file} ({(error.strerror or str(error)).lower()})",
+            "name a file in a folder that can be written, on a disk with room",
+        ) from error
