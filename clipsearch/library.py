@@ -41,9 +41,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
-    from clipsearch.types import Model, ModelSource
+    from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
 DEFAULT_MODEL = "default"
@@ -464,6 +467,21 @@ class Library:
             chances = zeroshot.probabilities(rows @ vectors.T, model)
             best = chances.argmax(axis=1).tolist()
             yield from map(Prediction, files, map(tuple, chances.tolist()), best)
+
+    def export(self, filters: Filters = _ALL) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
+        """Every photo with its stored embedding, for other programs.
+
+        Args:
+            filters: Which photos.
+
+        Yields:
+            Blocks of at most some ten thousand photos, in the order in which they were first embedded, and
+            their `(n, dim)` unit embeddings, which float16 has rounded.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().stored_photos(filters)
 
     def status(self) -> LibraryStatus:
         """What the library holds.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -42,7 +43,7 @@ def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> Non
         FileExistsError: Something of that name is there already; it is left as it is.
         OSError: It cannot be written; nothing is left behind.
     """
-    draft = file.with_name(f".clipsearch-{secrets.token_hex(8)}.part")
+    draft = _draft_of(file)
     try:
         with draft.open("xb") as stream:
             stream.write(data)
@@ -54,6 +55,34 @@ def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> Non
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def drafted(file: Path) -> Iterator[Path]:
+    """Where to write a file that the user has asked for; it gets its name once the body has succeeded.
+
+    Raises:
+        UsageError: Something of that name is there already, or its folder is not.
+        OutputError: It cannot be written.
+    """
+    check_new(file)
+    draft = _draft_of(file)
+    try:
+        yield draft
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
+        publish(draft, file)
+    except FileExistsError:
+        raise taken(file) from None
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _draft_of(file: Path) -> Path:
+    return file.with_name(f".clipsearch-{secrets.token_hex(8)}.part")
 
 
 def publish(draft: Path, file: Path) -> None:
@@ -89,7 +118,11 @@ def write_output(file: Path, data: bytes) -> None:
     except FileExistsError:
         raise taken(file) from None
     except OSError as error:
-        raise OutputError(
-            f"cannot be written: {file} ({(error.strerror or str(error)).lower()})",
-            "name a file in a folder that can be written, on a disk with room",
-        ) from error
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written: {file} ({(error.strerror or str(error)).lower()})",
+        "name a file in a folder that can be written, on a disk with room",
+    )

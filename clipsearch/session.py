@@ -202,6 +202,15 @@ class Session:
             # Nearly always every row, in order, and copying them takes a second for a million.
             yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
 
+    def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
+        """Photos and their stored embeddings in blocks: one row for each photo."""
+        catalog, scope = self.catalog, self._scope(filters)
+        for ids, rows in self.vectors().blocks():
+            held = catalog.photos(ids.tolist(), scope)
+            photos = [photo for content in ids.tolist() for photo in held.get(content, ())]
+            places = [place for place, content in enumerate(ids.tolist()) for _ in held.get(content, ())]
+            yield photos, rows[places]
+
     def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0

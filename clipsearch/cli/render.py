@@ -19,7 +19,7 @@ from clipsearch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clipsearch.types import Match
+    from clipsearch.types import Match, Photo
 
 Record = dict[str, object]
 
@@ -36,11 +36,15 @@ def chosen(output: Format | None, *, null: bool) -> Format:
 
 
 def match_record(match: Match) -> Record:
-    """One match as it appears in JSON and CSV: the score to six digits, the date in ISO 8601."""
-    photo, facts = match.photo, match.photo.metadata
+    """One match as it appears in JSON and CSV: the score to six digits."""
+    score = None if match.score is None else round(float(match.score), 6)
+    return {"rank": match.rank, "score": score, **photo_record(match.photo)}
+
+
+def photo_record(photo: Photo) -> Record:
+    """One photo as it appears in JSON and CSV: the date in ISO 8601."""
+    facts = photo.metadata
     return {
-        "rank": match.rank,
-        "score": None if match.score is None else round(float(match.score), 6),
         "path": str(photo.path),
         "taken": facts.taken and facts.taken.isoformat(),
         "width": photo.width,
