@@ -356,6 +356,7 @@ class Library:
         limit: int = 10,
         filters: Filters = _ALL,
         min_score: float | None = None,
+        only_matches: bool = False,
     ) -> list[Match]:
         """The photos that answer a query best, best first.
 
@@ -367,17 +368,27 @@ class Library:
             filters: Which photos may answer; they are asked before ranking, so there are always as many
                 answers as asked for, if there are as many photos.
             min_score: Only photos with at least this cosine similarity.
+            only_matches: Leave out photos that match no better than chance. They end the search, too,
+                once a hundred of them come in a row.
 
         Raises:
             UsageError: An empty query, or a limit below 1.
             NoLibraryError: Nothing is indexed yet.
+            ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
         """
         terms = [query.parse_term(text)] if text or not (add or subtract) else []
         terms += _terms(add, subtract)
         session = self._session()
-        vector = query.combine(terms, session.encode_texts, session.encode_picture)
-        return session.rank(vector, limit=limit, filters=filters, min_score=min_score)
+        rows = query.embed(terms, session.encode_texts, session.encode_picture)
+        return session.rank(
+            query.combine(terms, rows),
+            session.gauge(terms, rows, needed=only_matches),
+            limit=limit,
+            filters=filters,
+            min_score=min_score,
+            only_matches=only_matches,
+        )
 
     def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Match]:
         """The photos that pass filters, those taken last first, those without a date at the end.
@@ -402,6 +413,7 @@ class Library:
         limit: int = 10,
         filters: Filters = _ALL,
         min_score: float | None = None,
+        only_matches: bool = False,
         include_self: bool = False,
     ) -> list[Match]:
         """The photos most like a picture, best first.
@@ -416,19 +428,29 @@ class Library:
             limit: See `search`.
             filters: See `search`.
             min_score: See `search`.
+            only_matches: See `search`.
         """
         value = str(image)
         kind = query.parse_term(value).kind
         picture = Term(value, 1.0, "url" if kind == "url" else "image")
         session = self._session()
         own, stored = session.picture(picture)
-        vector = query.combine(
-            [picture, *_terms(add, subtract)],
+        terms = [picture, *_terms(add, subtract)]
+        rows = query.embed(
+            terms,
             session.encode_texts,
             lambda term: stored if term is picture else session.encode_picture(term),
         )
         leave_out = frozenset([own] if own is not None and not include_self else [])
-        return session.rank(vector, limit=limit, filters=filters, min_score=min_score, leave_out=leave_out)
+        return session.rank(
+            query.combine(terms, rows),
+            session.gauge(terms, rows, needed=only_matches),
+            limit=limit,
+            filters=filters,
+            min_score=min_score,
+            only_matches=only_matches,
+            leave_out=leave_out,
+        )
 
     def classify(
         self,

@@ -11,10 +11,12 @@ import numpy as np
 from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.scope import scope_of
 from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
-from clipsearch.errors import PhotoError, UsageError
+from clipsearch.encoders.prompts import prompt_vectors
+from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
+from clipsearch.strength import Gauge
 from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import ImageEncoder, TextEncoder
     from clipsearch.photos.guarded import Decoder
-    from clipsearch.types import Filters, Listeners, Model, Photo
+    from clipsearch.types import Filters, Listeners, Model, Photo, Strength
+
+# Of the answers in a row, so many that are no matches end the search for further ones.
+_HOPELESS = 100
 
 
 class Session:
@@ -49,6 +54,7 @@ class Session:
         self._projection: tuple[int, Projection] | None = None
         self._text_encoder: TextEncoder | None = None
         self._image_encoder: ImageEncoder | None = None
+        self._prompts: tuple[str, NDArray[np.float32]] | None = None
         self._decoder: Decoder | None = None
 
     def close(self) -> None:
@@ -87,6 +93,34 @@ class Session:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`(n, dim)` unit embeddings of texts."""
         return self.texts().encode(texts)
+
+    def prompts(
+        self, progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> NDArray[np.float32]:
+        """`(prompts, dim)` unit embeddings of the generic prompts; see `prompt_vectors`."""
+        _, model = self.model()
+        if self._prompts is None or self._prompts[0] != model.fingerprint:
+            self._prompts = model.fingerprint, prompt_vectors(model, self.texts, progress)
+        return self._prompts[1]
+
+    def gauge(self, terms: Sequence[Term], rows: NDArray[np.float32], *, needed: bool) -> Gauge | None:
+        """What tells how good the matches of a query are.
+
+        Args:
+            terms: The query's.
+            rows: Their embeddings.
+            needed: Whether there is no answer without it.
+
+        Returns:
+            None where that takes a model that cannot be had now.
+        """
+        try:
+            return Gauge(terms, rows, self.prompts())
+        except ModelError as error:
+            if needed:
+                raise
+            self._listeners.tell(f"how good these matches are cannot be told now: {error.message}")
+            return None
 
     def _images(self) -> ImageEncoder:
         _, model = self.model()
@@ -155,20 +189,33 @@ class Session:
     def rank(
         self,
         vector: NDArray[np.float32],
+        gauge: Gauge | None,
         *,
         limit: int,
         filters: Filters,
         min_score: float | None,
+        only_matches: bool = False,
         leave_out: frozenset[int] = frozenset(),
     ) -> list[Match]:
-        """The photos nearest to a unit vector, best first, equal ones by path."""
+        """The photos nearest to a unit vector, best first, equal ones by path.
+
+        Args:
+            vector: The query.
+            gauge: Tells how good a match is.
+            limit: At most this many.
+            filters: Which may answer.
+            min_score: The least cosine.
+            only_matches: Leave out what is weak, and look no further after a hundred such in a row.
+            leave_out: Contents that may not answer.
+        """
         if limit < 1:
             raise UsageError(f"limit {limit}", "ask for at least 1")
         catalog, vectors = self.catalog, self.vectors()
         scope = self._scope(filters)
         among = None if scope.everything else catalog.contents(scope)
         floor = -np.inf if min_score is None else min_score
-        k = limit + len(leave_out)
+        ratings = _Ratings(gauge, catalog, self.model()[0])
+        k = max(limit, _HOPELESS if only_matches else 0) + len(leave_out)
         while True:
             ids, scores = vectors.search(vector, k, among)
             scored = {
@@ -176,16 +223,27 @@ class Session:
                 for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
                 if score >= floor and content not in leave_out
             }
+            is_hopeless = False
+            if only_matches:
+                rated = list(zip(scored.items(), ratings.of(list(scored)), strict=True))
+                last = max((place for place, (_, one) in enumerate(rated, 1) if one[0] != "weak"), default=0)
+                is_hopeless = len(rated) - last >= _HOPELESS
+                scored = {content: score for (content, score), one in rated if one[0] != "weak"}
             photos = catalog.photos(list(scored), scope)
             # Contents whose photos are all gone are still among the vectors: look further for as many.
-            if sum(map(len, photos.values())) >= limit or len(ids) < k or scores[-1] < floor:
+            enough = sum(map(len, photos.values())) >= limit or is_hopeless
+            if enough or len(ids) < k or scores[-1] < floor:
                 break
             k *= 4
         found = sorted(
             ((scored[content], photo) for content, held in photos.items() for photo in held),
             key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
-        )
-        return [Match(rank, score, photo) for rank, (score, photo) in enumerate(found[:limit], 1)]
+        )[:limit]
+        rated = ratings.of([photo.content for _, photo in found])
+        return [
+            Match(rank, score, photo, *one)
+            for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), 1)
+        ]
 
     def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""
@@ -226,6 +284,25 @@ class Session:
             yield [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
+
+
+class _Ratings:
+    """How good matches each content is, from its vector in the catalog; each is rated once."""
+
+    def __init__(self, gauge: Gauge | None, catalog: Catalog, key: int) -> None:
+        self._gauge, self._catalog, self._key = gauge, catalog, key
+        self._known: dict[int, tuple[Strength | None, float | None]] = {}
+
+    def of(self, contents: Sequence[int]) -> list[tuple[Strength | None, float | None]]:
+        """Strength and margin; None for both where there is no gauge, or the vector is damaged."""
+        if self._gauge is not None:
+            new = [content for content in dict.fromkeys(contents) if content not in self._known]
+            stored = [(content, self._catalog.vector(content, self._key)) for content in new]
+            vectors = {content: _unit(vector) for content, vector in stored if vector is not None}
+            if vectors:
+                rated = self._gauge.rate(np.stack(list(vectors.values())))
+                self._known.update(zip(vectors, rated, strict=True))
+        return [self._known.get(content, (None, None)) for content in contents]
 
 
 def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:

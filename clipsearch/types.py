@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ResizeMode = Literal["shortest", "longest", "squash"]
 Shape = Literal["landscape", "portrait", "square"]
+Strength = Literal["strong", "fair", "weak"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,16 @@ class Match:
         rank: From 1.
         score: Cosine similarity, higher is better; None where filters alone were asked for.
         photo: The photo.
+        strength: How good a match it is, `weak` where it is no better than chance; see
+            `clipsearch.strength`. None where that cannot be told.
+        margin: The number behind it.
     """
 
     rank: int
     score: float | None
     photo: Photo
+    strength: Strength | None = None
+    margin: float | None = None
 
     @property
     def path(self) -> Path:

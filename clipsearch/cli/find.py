@@ -15,6 +15,7 @@ from clipsearch.cli.options import (
     Limit,
     MinScore,
     Null,
+    OnlyMatches,
     OutputFormat,
     Subtract,
     examples,
@@ -42,7 +43,7 @@ def register(app: typer.Typer) -> None:
             "clipsearch search sunset --on 2023-08 --near 38.7,-9.1 --landscape",
             "clipsearch search --camera nikon --after 2024 --format jsonl",
             "clipsearch search cat --preview --html cats.html",
-            "clipsearch search cat -n 100 --copy-to cats",
+            "clipsearch search cat -n 100 --only-matches --copy-to cats",
             "clipsearch search cat -n 100 -0 | xargs -0 ls -l",
         )
     )(filtered(shown_too(collected(search))))
@@ -63,6 +64,7 @@ def search(
     limit: Limit = 10,
     filters: Filtered = NO_FILTERS,
     min_score: MinScore = None,
+    only_matches: OnlyMatches = False,
     output: OutputFormat = None,
     null: Null = False,
     showing: Shown = NOT_SHOWN,
@@ -71,12 +73,13 @@ def search(
 ) -> int:
     """Find photos by describing them.
 
-    Best first: rank, score (cosine similarity), date taken, path.
+    Best first: rank, score (cosine similarity), how strong a match it is, date
+    taken, path.
     Without a query: the photos that pass the filters, those taken last first.
     """
     form = chosen(output, null=null)
     with open_library(library) as opened:
-        if filters and not (query or add or subtract or min_score is not None):
+        if filters and not (query or add or subtract or min_score is not None or only_matches):
             matches = opened.newest(filters, limit=limit)
         else:
             matches = opened.search(
@@ -86,6 +89,7 @@ def search(
                 limit=limit,
                 filters=filters,
                 min_score=min_score,
+                only_matches=only_matches,
             )
     title = " ".join([*(query or ()), *_signed(add, subtract)]) or "newest photos"
     return _answer(title, matches, form, null=null, showing=showing, collecting=collecting)
@@ -99,6 +103,7 @@ def similar(
     limit: Limit = 10,
     filters: Filtered = NO_FILTERS,
     min_score: MinScore = None,
+    only_matches: OnlyMatches = False,
     include_self: Annotated[
         bool, typer.Option("--include-self", help="List the photo itself and its exact copies too.")
     ] = False,
@@ -110,7 +115,8 @@ def similar(
 ) -> int:
     """Find photos that look like a picture.
 
-    Best first: rank, score (cosine similarity), date taken, path.
+    Best first: rank, score (cosine similarity), how strong a match it is, date
+    taken, path.
     """
     form = chosen(output, null=null)
     with open_library(library) as opened:
@@ -121,6 +127,7 @@ def similar(
             limit=limit,
             filters=filters,
             min_score=min_score,
+            only_matches=only_matches,
             include_self=include_self,
         )
     title = " ".join([f"similar to {image}", *_signed(add, subtract)])

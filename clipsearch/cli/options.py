@@ -56,6 +56,9 @@ MinScore = Annotated[
     float | None,
     typer.Option(metavar="X", callback=_number, help="Only scores (cosine, -1 to 1) of at least this."),
 ]
+OnlyMatches = Annotated[
+    bool, typer.Option("--only-matches", help="Leave out what matches no better than chance (weak).")
+]
 OutputFormat = Annotated[
     Format | None,
     typer.Option(

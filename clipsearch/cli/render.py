@@ -36,9 +36,11 @@ def chosen(output: Format | None, *, null: bool) -> Format:
 
 
 def match_record(match: Match) -> Record:
-    """One match as it appears in JSON and CSV: the score to six digits."""
+    """One match as it appears in JSON and CSV: numbers to six digits."""
     score = None if match.score is None else round(float(match.score), 6)
-    return {"rank": match.rank, "score": score, **photo_record(match.photo)}
+    margin = None if match.margin is None else round(match.margin, 6)
+    rated = {"rank": match.rank, "score": score, "strength": match.strength, "margin": margin}
+    return rated | photo_record(match.photo)
 
 
 def photo_record(photo: Photo) -> Record:
@@ -70,11 +72,11 @@ def _write_match_table(matches: Sequence[Match]) -> None:
     scores = ["" if match.score is None else f"{match.score:.3f}" for match in matches]
     columns = [Column("#", _widest(ranks), "dim", right=True)]
     if any(scores):
-        columns.append(Column("score", _widest(scores), "cyan", right=True))
+        columns += [Column("score", _widest(scores), "cyan", right=True), Column("match", len("strong"))]
     table = Table([*columns, Column("taken", len("2024-12-31"))])
     for rank, score, match in zip(ranks, scores, matches, strict=True):
         taken = match.photo.taken.date().isoformat() if match.photo.taken else ""
-        table.row([rank, score, taken] if any(scores) else [rank, taken], match.path)
+        table.row([rank, score, match.strength or "", taken] if any(scores) else [rank, taken], match.path)
 
 
 def _widest(cells: Sequence[str]) -> int:
