@@ -13,6 +13,7 @@ from clipsearch.encoders.opening import open_image_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import (
     LibraryWriteError,
+    ModelError,
     ModelMismatchError,
     ModelUnavailableError,
     UsageError,
@@ -24,6 +25,7 @@ from clipsearch.types import (
     Backup,
     Examination,
     Filters,
+    IndexProgress,
     IndexReport,
     LibraryStatus,
     Listeners,
@@ -59,6 +61,10 @@ _BUILTIN_NOTE = (
 
 def _silent(_title: str, _unit: str, _done: int, _total: int) -> None:
     """Nobody listens."""
+
+
+class _StoppedError(Exception):
+    """The user wants a run to end."""
 
 
 class Library:
@@ -174,7 +180,21 @@ class Library:
                 lost = bool(report.removed or report.changed or report.skipped)
                 vector_files.refresh(catalog, self.path, *indexer.model, lost=lost)
                 self._tell_of(indexer.model[1])
+        if report.embedded and not report.interrupted:
+            self._prepare(report, stop)
         return report
+
+    def _prepare(self, report: IndexReport, stop: Callable[[], bool]) -> None:
+        """Have ready, once for each model, what tells how good a match is; else the first query makes it."""
+
+        def told(done: int, total: int) -> None:
+            if stop():
+                raise _StoppedError
+            if self._listeners.index is not None:
+                self._listeners.index(IndexProgress("prepare", done, total, report))
+
+        with suppress(_StoppedError, ModelError):
+            self._session().prompts(told)
 
     def _open_encoder(
         self, source: ModelSource | None, device: str, batch_size: int | None, photos: int

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,14 +96,29 @@ class Session:
         """`(n, dim)` unit embeddings of texts."""
         return self.texts().encode(texts)
 
-    def prompts(
-        self, progress: Callable[[int, int], None] = lambda _done, _total: None
-    ) -> NDArray[np.float32]:
-        """`(prompts, dim)` unit embeddings of the generic prompts; see `prompt_vectors`."""
+    def prompts(self, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
+        """`(prompts, dim)` unit embeddings of the generic prompts; see `prompt_vectors`.
+
+        Args:
+            progress: Told of prompts done, and of how many; where nobody listens, a notice says what
+                takes long.
+        """
         _, model = self.model()
         if self._prompts is None or self._prompts[0] != model.fingerprint:
-            self._prompts = model.fingerprint, prompt_vectors(model, self.texts, progress)
+            self._prompts = model.fingerprint, prompt_vectors(model, self.texts, progress or self._patience())
         return self._prompts[1]
+
+    def _patience(self) -> Callable[[int, int], None]:
+        """Tells what is going on once it has taken a second."""
+        due = time.monotonic() + 1
+
+        def told(_done: int, _total: int) -> None:
+            nonlocal due
+            if time.monotonic() > due:
+                due = math.inf
+                self._listeners.tell("preparing the model to tell how good matches are, this once")
+
+        return told
 
     def gauge(self, terms: Sequence[Term], rows: NDArray[np.float32], *, needed: bool) -> Gauge | None:
         """What tells how good the matches of a query are.
@@ -225,10 +242,13 @@ class Session:
             }
             is_hopeless = False
             if only_matches:
-                rated = list(zip(scored.items(), ratings.of(list(scored)), strict=True))
-                last = max((place for place, (_, one) in enumerate(rated, 1) if one[0] != "weak"), default=0)
-                is_hopeless = len(rated) - last >= _HOPELESS
-                scored = {content: score for (content, score), one in rated if one[0] != "weak"}
+                weak = [strength == "weak" for strength, _ in ratings.of(list(scored))]
+                is_hopeless = len(weak) >= _HOPELESS and all(weak[-_HOPELESS:])
+                scored = {
+                    content: score
+                    for (content, score), left_out in zip(scored.items(), weak, strict=True)
+                    if not left_out
+                }
             photos = catalog.photos(list(scored), scope)
             # Contents whose photos are all gone are still among the vectors: look further for as many.
             enough = sum(map(len, photos.values())) >= limit or is_hopeless

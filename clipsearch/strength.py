@@ -62,11 +62,10 @@ class Gauge:
         weights = np.array([term.weight for term in terms], np.float32)
         self._query = _units((weights @ np.stack(words))[None])[0]
         # The first term's prompts in order, those of the others shuffled: chance meets chance.
-        orders = [np.arange(len(prompts))]
-        orders += [np.random.default_rng(number).permutation(len(prompts)) for number in range(1, len(terms))]
-        self._chance = _units(
-            sum(weight * prompts[order] for weight, order in zip(weights, orders, strict=True))
-        )
+        chance = weights[0] * prompts
+        for number, weight in enumerate(weights[1:].tolist(), 1):
+            chance = chance + weight * prompts[np.random.default_rng(number).permutation(len(prompts))]
+        self._chance = _units(chance)
         alone = len(terms) == 1 and terms[0].kind != "text" and terms[0].weight > 0
         self._picture = rows[0] if alone else None
 
@@ -106,5 +105,6 @@ class Gauge:
 
 
 def _units(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.maximum(lengths, _LEAST)).astype(np.float32)
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST)
+    units: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+    return units

@@ -390,13 +390,14 @@ class IndexProgress:
 
     Attributes:
         phase: `scan` (total unknown, `done` counts files seen), `load` (the model is being
-            fetched or loaded), `embed` (`done` of `total` files), `finish`.
+            fetched or loaded), `embed` (`done` of `total` files), `finish`, `prepare` (`done` of `total`
+            generic prompts, once for each model).
         done: Files dealt with in this phase.
         total: Files to deal with, 0 while unknown.
         report: The counts so far.
     """
 
-    phase: Literal["scan", "load", "embed", "finish"]
+    phase: Literal["scan", "load", "embed", "finish", "prepare"]
     done: int
     total: int
     report: IndexReport

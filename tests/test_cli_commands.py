@@ -220,7 +220,13 @@ def test_every_format_gives_the_same_matches(indexed: Indexed, capsysbinary: Cap
     table = answer(capsysbinary, "search", "a red square", "-n", "100").decode().splitlines()
     assert table == [
         "\t".join(
-            (str(match["rank"]), f"{match['score']:.3f}", (match["taken"] or "")[:10], shown(match["path"]))
+            (
+                str(match["rank"]),
+                f"{match['score']:.3f}",
+                match["strength"],
+                (match["taken"] or "")[:10],
+                shown(match["path"]),
+            )
         )
         for match in matches
     ]

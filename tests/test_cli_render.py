@@ -46,7 +46,7 @@ AWKWARD = [
 
 
 def a_match(path: str, rank: int = 1, score: float = 0.3125, taken: datetime | None = None) -> Match:
-    return Match(rank, score, Photo(rank, rank, Path(path), 640, 480, 1000, Metadata(taken)))
+    return Match(rank, score, Photo(rank, rank, Path(path), 640, 480, 1000, Metadata(taken)), "fair", 0.5)
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def test_a_terminal_of_any_width_gets_every_path_whole(
     received = on_a_terminal(columns)
     write_matches([a_match(path, rank) for rank, path in enumerate(AWKWARD, 1)], Format.TABLE)
     lines = without_escapes(received()).splitlines()
-    assert lines[0].split() == ["#", "score", "taken", "path"]
+    assert lines[0].split() == ["#", "score", "match", "taken", "path"]
     for rank, (line, path) in enumerate(zip(lines[1:], AWKWARD, strict=True), 1):
-        number, score, taken, rest = line.split(None, 3)
-        assert (number, score, taken) == (str(rank), "0.312", "-")
+        number, score, strength, taken, rest = line.split(None, 4)
+        assert (number, score, strength, taken) == (str(rank), "0.312", "fair", "-")
         assert rest == terminal.shown(path)
 
 
@@ -137,7 +137,7 @@ def test_a_pipe_gets_tabs_and_one_line_a_match(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(AWKWARD)
     for rank, (line, path) in enumerate(zip(lines, AWKWARD, strict=True), 1):
-        assert line.split("\t") == [str(rank), "-0.100", "2024-05-01", terminal.shown(path)]
+        assert line.split("\t") == [str(rank), "-0.100", "fair", "2024-05-01", terminal.shown(path)]
 
 
 @pytest.mark.parametrize("output", [Format.JSON, Format.JSONL])
@@ -151,6 +151,8 @@ def test_json_is_ascii_and_gives_back_every_path(
     assert records[0] == {
         "rank": 1,
         "score": 0.3125,
+        "strength": "fair",
+        "margin": 0.5,
         "path": AWKWARD[0],
         "taken": None,
         "width": 640,
@@ -168,7 +170,7 @@ def test_csv_gives_back_every_path(capsysbinary: pytest.CaptureFixture[bytes]) -
     out = capsysbinary.readouterr().out.decode("utf-8", "surrogateescape")
     rows = list(csv.DictReader(io.StringIO(out, newline="")))
     assert [row["path"] for row in rows] == AWKWARD
-    assert list(rows[0])[:4] == ["rank", "score", "path", "taken"]
+    assert list(rows[0])[:6] == ["rank", "score", "strength", "margin", "path", "taken"]
 
 
 def test_paths_are_exact_bytes_ended_by_nul_or_line_break(capsysbinary: pytest.CaptureFixture[bytes]) -> None:

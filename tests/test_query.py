@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mean_color import MeanColor, unit
 
 from clipsearch.errors import UsageError
-from clipsearch.query import combine, parse_term
+from clipsearch.query import combine, embed, parse_term
 from clipsearch.types import Term
 
 
@@ -73,7 +73,7 @@ def test_terms_add_up_weighted_and_signed() -> None:
     encoder = MeanColor()
     picture = unit(np.array([1.0, 2.0, 3.0]))
     terms = [Term("red"), Term("x.jpg", 2.0, "image"), Term("blue", -0.5)]
-    found = combine(terms, encoder.encode, lambda term: {"x.jpg": picture}[term.value])
+    found = combine(terms, embed(terms, encoder.encode, lambda term: {"x.jpg": picture}[term.value]))
     red, blue = encoder.encode(["red", "blue"])
     np.testing.assert_allclose(found, unit(red + 2 * picture - 0.5 * blue), rtol=1e-6)
     assert found.dtype == np.float32
@@ -81,4 +81,4 @@ def test_terms_add_up_weighted_and_signed() -> None:
 
 def test_terms_that_cancel_are_an_error() -> None:
     with pytest.raises(UsageError, match="cancel"):
-        combine([Term("red"), Term("red", -1.0)], MeanColor().encode, lambda _: np.zeros(3, np.float32))
+        combine([Term("red"), Term("red", -1.0)], MeanColor().encode(["red", "red"]))

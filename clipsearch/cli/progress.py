@@ -100,6 +100,8 @@ class Reporter:
                 self._show("embedding", "photos", progress.done, progress.total, details)
             case "finish":
                 self._show("finishing", "", 0, 0, details)
+            case "prepare":
+                self._show("preparing the model for queries", "prompts", progress.done, progress.total)
 
     def stopping(self) -> None:
         """Say that the run will stop. Safe to call from a signal handler: it takes no lock."""

@@ -60,15 +60,16 @@ def prompt_vectors(
         for start in range(0, len(prompts), _CHUNK):
             progress(start, len(prompts))
             parts.append(encoder.encode(prompts[start : start + _CHUNK]))
-        rows = np.concatenate(parts)
-        _write(path, rows)
+        stored = np.concatenate(parts).astype(np.float16)
+        _write(path, stored)
+        rows = stored.astype(np.float32)  # as it is read: every query gets the same margins
     return rows
 
 
 def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     """What a file holds, None when it is not there or damaged."""
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows: NDArray[np.float16] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     if rows.dtype != np.float16 or rows.shape != shape or not are_units(rows).all():
@@ -76,13 +77,13 @@ def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     return rows.astype(np.float32)
 
 
-def _write(path: Path, rows: NDArray[np.float32]) -> None:
+def _write(path: Path, rows: NDArray[np.float16]) -> None:
     """Where nothing can be written, or the model itself is not cached, they are made again next time."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         try:
             with temporary.open("wb") as file:
-                np.save(file, rows.astype(np.float16))
+                np.save(file, rows)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
