@@ -28,7 +28,7 @@ _CHUNK = 64  # two batches of the encoder: Ctrl-C is heard between chunks
 def generic_prompts() -> tuple[str, ...]:
     """The prompts: some six hundred everyday things, places, doings and kinds of picture."""
     text = (files("clipsearch") / "prompts.txt").read_text(encoding="utf-8")
-    return tuple(prompt for line in text.splitlines() for prompt in line.rstrip(",").split(", "))
+    return tuple(prompt for part in text.split(",") if (prompt := " ".join(part.split())))
 
 
 def prompt_vectors(
