@@ -36,6 +36,7 @@ STRONG = 0.6
 SAME = 0.95
 _BEST = 5
 _BLOCK = 4096
+_FEW = 32
 _LEAST = 1e-6  # no length or spread is divided by less
 
 
@@ -81,7 +82,7 @@ class Gauge:
         parts = [np.empty(0, np.float32)]
         for start in range(0, len(photos), _BLOCK):
             block = photos[start : start + _BLOCK]
-            chance = block @ self._chance.T
+            chance = _cosines(block, self._chance)
             best = np.partition(chance, -_BEST, axis=1)[:, -_BEST:].mean(axis=1)
             parts.append((block @ self._query - best) / np.maximum(chance.std(axis=1), _LEAST))
         return np.concatenate(parts)
@@ -102,6 +103,18 @@ class Gauge:
             ("strong" if strong else "fair" if margin >= FAIR else "weak", margin)
             for margin, strong in zip(margins.tolist(), is_strong.tolist(), strict=True)
         ]
+
+
+def _cosines(photos: NDArray[np.float32], texts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`(photos, texts)`.
+
+    A product of matrices wakes threads, which on a busy machine cost 10 to 80 ms however little there is to
+    do. Ten photos by 610 prompts of 512 dimensions take 1.5 ms without them.
+    """
+    if len(photos) > _FEW:
+        return photos @ texts.T
+    cosines: NDArray[np.float32] = np.einsum("pd,td->pt", photos, texts)
+    return cosines
 
 
 def _units(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,19 +15,19 @@ from clipsearch.encoders import cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from clipsearch.encoders import TextEncoder
     from clipsearch.types import Model
 
+_LIST = Path(__file__).parents[1] / "prompts.txt"
 _CHUNK = 64  # two batches of the encoder: Ctrl-C is heard between chunks
 
 
 def generic_prompts() -> tuple[str, ...]:
     """The prompts: some six hundred everyday things, places, doings and kinds of picture."""
-    text = (files("clipsearch") / "prompts.txt").read_text(encoding="utf-8")
+    text = _LIST.read_text(encoding="utf-8")
     return tuple(prompt for part in text.split(",") if (prompt := " ".join(part.split())))
 
 
