@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import threading
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -130,7 +131,8 @@ def test_a_photo_that_is_gone_leaves_a_blank_not_a_failure(
     finally:
         victim.write_bytes(data)
     assert "cannot be read" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert Image.open(tmp_path / "sheet.png").width > 1000
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1000
 
 
 def test_the_sheet_shows_the_photos_in_their_order(tmp_path: Path, capsysbinary: Capture) -> None:
@@ -285,9 +287,12 @@ def test_open_hands_the_page_or_the_best_photo_to_the_system(
     assert "not opened: xdg-open cannot be started" in said(capsysbinary, "search", "blue", "--open")
 
 
-def on_a_terminal(home: Path, *arguments: str, answer: bytes, keyboard: bool = True) -> tuple[int, bytes]:
+def on_a_terminal(
+    home: Path, *arguments: str, answer: bytes, keyboard: bool = True, size: tuple[int, int] = (40, 100)
+) -> tuple[int, bytes]:
     """Run a command on a terminal that answers the question what it can do."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, size)
     received = bytearray()
 
     def talk() -> None:
@@ -318,7 +323,7 @@ def on_a_terminal(home: Path, *arguments: str, answer: bytes, keyboard: bool = T
 def test_a_preview_is_drawn_in_what_the_terminal_speaks(home: Path) -> None:
     search = ("search", "red", "-n", "4", "--preview")
     code, output = on_a_terminal(home, *search, answer=b"\x1b[?62;4c")
-    assert (code, output.count(b"\x1bP")) == (0, 4)  # four pictures in Sixel
+    assert (code, output.count(b"\x1bP")) == (0, 4), output[-600:]  # four pictures in Sixel
     code, output = on_a_terminal(home, *search, answer=b"\x1b[?62c")
     assert code == 0
     assert "▀".encode() in output or "▄".encode() in output
@@ -329,6 +334,9 @@ def test_a_preview_where_there_is_no_terminal_is_refused_in_a_sentence(home: Pat
     code, output = on_a_terminal(home, "search", "red", "--preview", answer=b"", keyboard=False)
     assert code == 0
     assert b"no preview: standard input is no terminal" in output
+    code, output = on_a_terminal(home, "search", "red", "--preview", answer=b"", size=(0, 0))
+    assert code == 0
+    assert b"no preview: this terminal does not say how large it is" in output
     piped = run(home, "search", "red", "-n", "1", "--preview", "--format", "paths")
     assert b"no preview: standard output is no terminal" in piped.stderr
     assert piped.stdout.count(b"\n") == 1 or b"two\nlines" in piped.stdout
