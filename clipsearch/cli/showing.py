@@ -107,7 +107,7 @@ def _check_room(sections: Sequence[Section], most: int, what: str) -> None:
     photos = sum(len(section.tiles) for section in sections)
     if photos > most:
         raise UsageError(
-            f"{photos:,} photos on one {what}; at most {most:,} have room", "ask for fewer with --limit"
+            f"{photos:,} photos on one {what}; at most {most:,} have room", "ask for fewer photos, or labels"
         )
 
 
