@@ -269,6 +269,27 @@ def test_classify_sorts_photos_into_a_folder_a_label(
     assert (out / "blue" / "same.png").is_symlink() == link
 
 
+@pytest.mark.parametrize(
+    "command", [("search", "red", "--copy-to"), ("classify", "--labels", "red,green,blue", "--into")]
+)
+def test_photos_are_collected_though_nobody_reads_the_list(
+    command: tuple[str, ...], home: Path, tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-u", program.__file__, *command, str(tmp_path / "out"), "--format", "jsonl"],
+        env=environment(home),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert b"7 photos copied into" in done.stderr
+    assert sum(path.is_file() for path in (tmp_path / "out").rglob("*")) == 7
+
+
 def test_open_hands_the_page_or_the_best_photo_to_the_system(
     home: Path, tmp_path: Path, capsysbinary: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
