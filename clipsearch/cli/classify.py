@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -115,14 +116,15 @@ def classify(
             kept = surest.keep(kept)
         if sorting:
             kept = _placed(kept, choices, places)
-        if form is Format.TABLE:
-            _write_table(kept, tally, top=top, limit=limit, everything=bool(paths))
-        else:
-            columns = ("path", "label", "probability", *choices)
-            records = (prediction_record(prediction, choices) for prediction in islice(kept, limit))
-            write_records(records, form, columns=columns, null=null)
-            if surest or sorting:
-                deque(kept, maxlen=0)  # the limit is for what is listed
+        with suppress(BrokenPipeError):  # whoever reads the list has seen enough; see below
+            if form is Format.TABLE:
+                _write_table(kept, tally, top=top, limit=limit, everything=bool(paths))
+            else:
+                columns = ("path", "label", "probability", *choices)
+                records = (prediction_record(prediction, choices) for prediction in islice(kept, limit))
+                write_records(records, form, columns=columns, null=null)
+        if surest or sorting:
+            deque(kept, maxlen=0)  # neither the limit nor the reader of the list counts for these
     if not tally.photos:
         remark("no photo has a label that probable" if tally.left_out else "there is no photo to classify")
         return Exit.NOTHING_FOUND

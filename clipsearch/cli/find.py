@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,7 +151,8 @@ def _answer(
     if not matches:
         remark("no photo matches")
         return Exit.NOTHING_FOUND
-    write_matches(matches, output, null=null)
+    with suppress(BrokenPipeError):  # whoever reads the list has seen enough; the rest is asked for as well
+        write_matches(matches, output, null=null)
     if showing:
         showing.show([match_section(title, matches)])
     collecting.collect([("", match.path) for match in matches])

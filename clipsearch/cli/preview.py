@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ def hindrance() -> str:
     # The terminal is asked what it can do, and answers there.
     if sys.stdin is None or not sys.stdin.isatty():
         return "standard input is no terminal"
+    if 0 in os.get_terminal_size(sys.stdout.fileno()):
+        return "this terminal does not say how large it is"
     out = console()
     if out.is_dumb_terminal or out.options.ascii_only:
         return "this terminal shows plain text only"

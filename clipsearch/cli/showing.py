@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clipsearch.contact_sheet import Section
     from clipsearch.types import Match
 
+_ON_PAGE, _ON_SHEET = 10_000, 1_000  # photos: about 300 MB of page, 900 MB of pixels
 _PANEL = "To look at photos"
 
 
@@ -56,7 +57,7 @@ class Showing:
             plot: A picture of them that is there already, for the viewer.
 
         Raises:
-            UsageError: A file has come to be where one is to be written.
+            UsageError: A file has come to be where one is to be written, or the photos are too many for it.
             OutputError: A file cannot be written.
         """
         if self.preview:
@@ -65,6 +66,7 @@ class Showing:
             from clipsearch import contact_page
             from clipsearch.new_file import write_output
 
+            _check_room(sections, _ON_PAGE, "page")
             pictures = thumbnails_of(sections, contact_page.THUMB)
             write_output(
                 self.html, contact_page.contact_page(title or sections[0].heading, sections, pictures)
@@ -73,6 +75,7 @@ class Showing:
         if self.sheet:
             from clipsearch.contact_sheet import contact_sheet
 
+            _check_room(sections, _ON_SHEET, "sheet")
             write_picture(self.sheet, contact_sheet(sections, thumbnails_of(sections)))
         if self.viewer:
             from clipsearch.cli.viewer import view
@@ -98,6 +101,14 @@ Plot = Annotated[
 ]
 Shown = Annotated[Showing, "the options of `_showing`"]
 """A command's parameter in whose place `shown_too` puts them."""
+
+
+def _check_room(sections: Sequence[Section], most: int, what: str) -> None:
+    photos = sum(len(section.tiles) for section in sections)
+    if photos > most:
+        raise UsageError(
+            f"{photos:,} photos on one {what}; at most {most:,} have room", "ask for fewer photos, or labels"
+        )
 
 
 def thumbnails_of(
