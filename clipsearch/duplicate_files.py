@@ -53,7 +53,7 @@ def link(planned: Sequence[Placement]) -> Iterator[Placement]:
 
 
 def moves(roots: Sequence[Root], groups: Groups, folder: Path) -> list[Placement]:
-    """Where to move all but the best of each group: a photo at `2023/1.jpg` of `~/Photos` to `Photos/2023/1.jpg`.
+    """Where to move all but the best of each group: `2023/1.jpg` of `~/Photos` to `Photos/2023/1.jpg`.
 
     Raises:
         UsageError: The folder overlaps one that is indexed.

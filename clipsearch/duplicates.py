@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     Progress = Callable[[str, str, int, int], None]
     Group = tuple[Duplicate, ...]
 
-# How near embeddings of the same picture are differs from model to model. So it is measured in the distance
+# How near embeddings of one picture are differs from model to model. So it is measured in the distance
 # (1 - cosine) of two photos of the library drawn at random, which is 0.65 with the built-in model: then
-# copies that may pass for the same are those with a cosine of 0.90, shots that may belong to a burst, of 0.84.
+# what may be a copy has a cosine of 0.90, and what may be of one burst, of 0.84.
 SIMILAR_PART = 0.15
 BURST_PART = 0.25
 # A library may hold nothing but one wedding: two of its photos are never taken for nearer than this.
@@ -124,7 +124,9 @@ class _Vectors(NamedTuple):
     def near(self, floor: float, advance: Callable[[int, int], None]) -> NDArray[np.int64]:
         """Pairs of contents with at least this cosine similarity."""
         pairs = self.contents[near_pairs(self.rows, floor, advance)]
-        return pairs[pairs[:, 0] != pairs[:, 1]]  # a file and the catalog may both have one
+        # A file and the catalog may both have one.
+        different: NDArray[np.int64] = pairs[pairs[:, 0] != pairs[:, 1]]
+        return different
 
     def near_among(self, pairs: NDArray[np.int64], floor: float) -> NDArray[np.int64]:
         """Those of some pairs of contents that have at least this cosine similarity."""
@@ -231,8 +233,7 @@ def _files(photos: Mapping[int, Sequence[Photo]]) -> dict[int, list[Photo]]:
 
 
 def _both(pairs: NDArray[np.int64], held: Mapping[int, object]) -> NDArray[np.bool_]:
-    here: NDArray[np.bool_] = np.isin(pairs, np.array(list(held), np.int64)).all(axis=1)
-    return here
+    return np.asarray(np.isin(pairs, np.array(list(held), np.int64)).all(axis=1))
 
 
 def _merit(photo: Photo, looks: Mapping[int, Likeness]) -> tuple[object, ...]:

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.doctor import Progress
-    from clipsearch.placing import Placement
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.placing import Placement
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()

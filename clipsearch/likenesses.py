@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.likenesses import digests, known, record
@@ -101,7 +101,7 @@ class _Memory:
         self._writer: Catalog | None = None
         self._failed = False
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

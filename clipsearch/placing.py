@@ -11,11 +11,11 @@ import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 255  # bytes, on all common file systems

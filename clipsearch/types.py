@@ -185,7 +185,7 @@ class Likeness(NamedTuple):
         hash: Perceptual hash, `LIKENESS_BYTES` long.
         contrast: Standard deviation of its grey levels at 32 x 32 pixels, 0 to 128.
         sharpness: Variance of the Laplacian of its grey levels (Pech-Pacheco et al. 2000, "Diatom
-            autofocusing in brightfield microscopy").
+            autofocusing in brightfield microscopy") over the variance of these levels.
     """
 
     hash: bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clipsearch.catalog.connection import sound_values, spoken_errors
 from clipsearch.types import LIKENESS_BYTES, Likeness
@@ -88,7 +88,7 @@ def drop_photos(catalog: Catalog, photos: Sequence[int]) -> None:
         catalog.connection.executemany("DELETE FROM photo WHERE id = ?", [(photo,) for photo in photos])
 
 
-def _among(catalog: Catalog, sql: str, contents: Sequence[int]) -> Iterator[tuple[object, ...]]:
+def _among(catalog: Catalog, sql: str, contents: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     with spoken_errors(catalog.path):
         for start in range(0, len(contents), _PART):
             part = contents[start : start + _PART]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -105,15 +105,12 @@ def duplicates(
 ) -> int:
     """Find photos that are there more than once.
 
-    Without a kind, exact copies and similar pictures. Groups that take most room come first, in each the best
-    photo first: most pixels, then sharpest, then largest file. [cyan]--format paths[/cyan] and [cyan]-0[/cyan]
-    leave the best out. Nothing is ever deleted.
+    Without a kind, exact copies and similar pictures. Groups that take most room come first, in
+    each the best photo first: most pixels, then sharpest, then largest file. [cyan]--format paths[/cyan] and
+    [cyan]-0[/cyan] leave the best out. Nothing is ever deleted.
     """
     form = chosen(output, null=null)
-    if link_to is not None and move_to is not None:
-        raise UsageError("--link-to and --move-to together", "leave one of them out")
-    if dry_run and link_to is None and move_to is None:
-        raise UsageError("--dry-run is for --link-to and --move-to", "without them nothing is done anyway")
+    _check(link_to, move_to, dry_run=dry_run)
     if not (exact or similar or bursts):
         exact = similar = True
     with Reporter() as reporter, open_library(library, reporter) as opened:
@@ -125,11 +122,28 @@ def duplicates(
         if not groups:
             remark("no duplicates")
             return Exit.NOTHING_FOUND
-        if link_to is None and move_to is None:
-            _write(groups, form, null=null)
-            remark(f"{_summary(groups)} beside the best of {count(len(groups), 'group')}")
-            return Exit.DONE
-        return _act(opened, reporter, groups, link_to, move_to, form, dry_run=dry_run, yes=yes, null=null)
+        if move_to is not None:
+            planned = opened.move_duplicates(groups, move_to, dry_run=True)  # refuses before it asks
+            if not (dry_run or yes):
+                _confirm(f"Move {_summary(groups)} to {shown(move_to)}?")
+            return (
+                _write_plan(planned, form, null=null) if dry_run else _move(opened, reporter, groups, move_to)
+            )
+        if link_to is not None:
+            planned = opened.link_duplicates(groups, link_to, dry_run=True)
+            return (
+                _write_plan(planned, form, null=null) if dry_run else _link(opened, reporter, groups, link_to)
+            )
+    _write(groups, form, null=null)
+    remark(f"{_summary(groups)} beside the best of {count(len(groups), 'group')}")
+    return Exit.DONE
+
+
+def _check(link_to: Path | None, move_to: Path | None, *, dry_run: bool) -> None:
+    if link_to is not None and move_to is not None:
+        raise UsageError("--link-to and --move-to together", "leave one of them out")
+    if dry_run and link_to is None and move_to is None:
+        raise UsageError("--dry-run is for --link-to and --move-to", "without them nothing is done anyway")
 
 
 def _summary(groups: Groups) -> str:
@@ -189,48 +203,35 @@ def _write_table(groups: Groups) -> None:
         table.row([str(cell) for cell in cells], path)
 
 
-def _act(
-    opened: Library,
-    reporter: Reporter,
-    groups: Groups,
-    link_to: Path | None,
-    move_to: Path | None,
-    output: Format,
-    *,
-    dry_run: bool,
-    yes: bool,
-    null: bool,
-) -> int:
-    if move_to is not None:
-        planned = opened.move_duplicates(groups, move_to, dry_run=True)  # refuses before it asks
-        if not (dry_run or yes):
-            _confirm(f"Move {_summary(groups)} to {shown(move_to)}?")
-        placements = planned if dry_run else opened.move_duplicates(groups, move_to)
-        title, total = "moving", sum(len(group) - 1 for group in groups)
-    else:
-        folder = link_to or Path()
-        placements = opened.link_duplicates(groups, folder, dry_run=dry_run)
-        title, total = "linking", sum(map(len, groups))
-    if dry_run:
-        _write_plan(placements, output, null=null)
-        return Exit.DONE
-    done = []
-    for placement in placements:
-        done.append(placement)
-        reporter.work(title, "photos", len(done), total)
-    reporter.rest()
-    failed = [placement for placement in done if placement.failure is not None]
-    for placement in failed:
-        remark(f"left where it is: {placement.source}: {placement.failure}")
-    what = count(len(done) - len(failed), "photo" if move_to else "link")
-    where = shown(move_to or link_to or Path())
-    beside = count(len(groups), "group")
-    console().print(
-        f"Moved {what} to {where}; the best of {beside} stayed."
-        if move_to
-        else f"{what} to {beside} in {where}."
+def _link(opened: Library, reporter: Reporter, groups: Groups, folder: Path) -> int:
+    made, failed = _watched(
+        opened.link_duplicates(groups, folder), reporter, "linking", sum(map(len, groups))
     )
+    console().print(f"{count(made, 'link')} to {count(len(groups), 'group')} in {shown(folder)}.")
     return Exit.FAILED if failed else Exit.DONE
+
+
+def _move(opened: Library, reporter: Reporter, groups: Groups, folder: Path) -> int:
+    total = sum(len(group) - 1 for group in groups)
+    made, failed = _watched(opened.move_duplicates(groups, folder), reporter, "moving", total)
+    stayed = f"the best of {count(len(groups), 'group')} stayed"
+    console().print(f"Moved {count(made, 'photo')} to {shown(folder)}; {stayed}.")
+    return Exit.FAILED if failed else Exit.DONE
+
+
+def _watched(
+    placements: Iterator[Placement], reporter: Reporter, title: str, total: int
+) -> tuple[int, list[Placement]]:
+    """Have the work done; returns how many files were put where they should, and tells of the others."""
+    done, failed = 0, []
+    for done, placement in enumerate(placements, 1):
+        reporter.work(title, "photos", done, total)
+        if placement.failure is not None:
+            failed.append(placement)
+    reporter.rest()
+    for placement in failed:
+        remark(f"left where it is: {shown(placement.source)}: {placement.failure}")
+    return done - len(failed), failed
 
 
 def _confirm(question: str) -> None:
@@ -247,7 +248,7 @@ def _confirm(question: str) -> None:
         raise UsageError("nothing was moved", "the answer was no")
 
 
-def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> None:
+def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> int:
     if output is Format.TABLE:
         table = Table([Column("from", 0)], "to")
         for placement in placements:
@@ -257,3 +258,4 @@ def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) 
             {"path": str(placement.source), "target": str(placement.target)} for placement in placements
         )
         write_records(records, output, null=null)
+    return Exit.DONE

@@ -1,4 +1,4 @@
-"""What a picture looks like, in 32 bytes: a perceptual hash, and whether and how sharply there is anything to see.
+"""What a picture looks like: a perceptual hash, whether there is anything to see, and how sharply.
 
 The hash is ImageHash's pHash with 16 x 16 bits: which of the lowest frequencies of the picture, brought to
 64 x 64 grey pixels, are above their median (Zauner 2010; https://github.com/JohannesBuchner/imagehash).
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from clipsearch.types import LIKENESS_BYTES, Likeness
+from clipsearch.types import Likeness
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,11 @@ def distances(hashes: NDArray[np.uint8], one: NDArray[np.uint8]) -> NDArray[np.i
 
 
 def _sharpness(grey: Image.Image) -> float:
-    """The picture has at least one pixel; a border is as if it went on."""
+    """Variance of the Laplacian over that of the levels: a brighter copy is no sharper one.
+
+    A border is as if it went on; what is of one shade has none.
+    """
     levels = np.pad(np.asarray(grey, np.float32), 1, mode="edge")
     middle = levels[1:-1, 1:-1]
     laplacian = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:] - 4 * middle
-    return float(laplacian.var())
+    return float(laplacian.var() / max(middle.var(), 1.0))

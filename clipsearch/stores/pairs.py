@@ -7,6 +7,7 @@ few cells whose centres are nearest to it. Pairs as near as duplicates are nearl
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,4 +107,4 @@ def _cells(rows: Rows, advance: Callable[[int, int], None]) -> list[NDArray[np.i
     cell_of = nearest.ravel()
     order = np.argsort(cell_of, kind="stable")
     edges = np.searchsorted(cell_of[order], np.arange(number + 1))
-    return [order[start:end] // _CELLS_EACH for start, end in zip(edges, edges[1:], strict=False)]
+    return [order[start:end] // _CELLS_EACH for start, end in pairwise(edges)]
