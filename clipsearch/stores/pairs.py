@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 # Vectors that are compared all with all: 20,000 of 512 take seconds.
 _ONE_CELL = 20_000
-_CELL = 1_000  # vectors in a cell, before neighbours are let in
+_CELL = 500  # vectors in a cell, before neighbours are let in
 _CELLS_EACH = 3
 _SAMPLE = 40  # vectors a cell, from which its centre is learnt
 _ROUNDS = 8  # of k-means
 _STRIP = 256  # rows of a product that are held at once
 _BLOCK = 65_536
-# Partners that are kept of one vector in one cell. More are no loss: the first vector of the cell is always
-# among them, so that a thousand of a kind hang together.
+# Partners that are kept of one vector in one cell. What is left out is no loss: the next one of a kind is
+# always among them, so that a thousand hang together.
 MOST_PARTNERS = 16
 
 
@@ -51,21 +51,18 @@ def near_pairs(rows: Rows, floor: float, advance: Callable[[int, int], None]) ->
     for cell in cells:
         vectors = rows[cell].astype(np.float32)
         for start in range(0, len(cell), _STRIP):
-            one, other = _partners(vectors[start : start + _STRIP] @ vectors.T, start, floor)
-            ends = np.sort(cell[np.stack([one, other])], axis=0)
-            found.append(ends[0] * count + ends[1])
+            # With those that follow; those before have been compared with it.
+            one, other = _partners(vectors[start : start + _STRIP] @ vectors[start:].T, floor)
+            found.append(cell[one + start] * count + cell[other + start])
             done += min(_STRIP, len(cell) - start)
             advance(count * done // total, count)
     keys = np.unique(np.concatenate(found))
     return np.stack([keys // count, keys % count], axis=1) if count else np.empty((0, 2), np.int64)
 
 
-def _partners(
-    scores: NDArray[np.float32], start: int, floor: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows of a strip go with which columns; row r of it is column `start + r`."""
-    own = np.arange(len(scores))
-    scores[own, own + start] = -np.inf
+def _partners(scores: NDArray[np.float32], floor: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows go with which later columns; row r is column r, too."""
+    scores[np.tri(*scores.shape, dtype=np.bool_)] = -np.inf
     near = scores >= floor
     crowded = np.flatnonzero(np.count_nonzero(near, axis=1) > MOST_PARTNERS)
     if len(crowded):
@@ -75,7 +72,7 @@ def _partners(
         near[crowded[:, None], best] = True
         near[crowded, first] = True
     one, other = np.nonzero(near)
-    return one + start, other
+    return one, other
 
 
 def _cells(rows: Rows, advance: Callable[[int, int], None]) -> list[NDArray[np.int64]]:
