@@ -7,6 +7,7 @@ that resembles another.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from contextlib import contextmanager, suppress
@@ -45,6 +46,8 @@ BURST_PART = 0.25
 # A library may hold nothing but one wedding: two of its photos are never taken for nearer than this.
 _MOST_TYPICAL = 0.6
 _DRAWN = 10_000
+# Sharpness counts in steps of a quarter: coarse JPEG adds as much of its own.
+_SHARPER = math.log(1.25)
 _CHUNK = 1 << 18  # pairs whose hashes are compared at once
 
 
@@ -240,7 +243,7 @@ def _merit(photo: Photo, looks: Mapping[int, Likeness]) -> tuple[object, ...]:
     """Sorts the best first: more pixels, then sharper, then more bytes, then the shorter path."""
     look = looks.get(photo.content)
     path = os.fsencode(photo.path)
-    sharpness = 0.0 if look is None else look.sharpness
+    sharpness = 0 if look is None else round(math.log(max(look.sharpness, 1e-9)) / _SHARPER)
     return -photo.width * photo.height, -sharpness, -photo.size, len(path), path
 
 

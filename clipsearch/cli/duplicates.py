@@ -105,9 +105,11 @@ def duplicates(
 ) -> int:
     """Find photos that are there more than once.
 
-    Without a kind, exact copies and similar pictures. Groups that take most room come first, in
-    each the best photo first: most pixels, then sharpest, then largest file. [cyan]--format paths[/cyan] and
-    [cyan]-0[/cyan] leave the best out. Nothing is ever deleted.
+    Without a kind: exact copies and similar pictures. Nothing is ever deleted.
+
+    The groups that take most room come first; in each, the best photo:
+    most pixels, then sharpest, then largest file. Paths alone
+    ([cyan]--format paths[/cyan], [cyan]-0[/cyan]) leave the best out.
     """
     form = chosen(output, null=null)
     _check(link_to, move_to, dry_run=dry_run)
