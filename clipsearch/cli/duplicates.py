@@ -252,9 +252,10 @@ def _confirm(question: str) -> None:
 
 def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> int:
     if output is Format.TABLE:
-        table = Table([Column("from", 0)], "to")
-        for placement in placements:
-            table.row([shown(placement.source)], placement.target)
+        rows = [(shown(placement.source), placement.target) for placement in placements]
+        table = Table([Column("from", max((len(source) for source, _ in rows), default=0))], "to")
+        for source, target in rows:
+            table.row([source], target)
     else:
         records: Iterator[Record] = (
             {"path": str(placement.source), "target": str(placement.target)} for placement in placements
