@@ -204,7 +204,7 @@ class Session:
 
     def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Photos and their stored embeddings in blocks: one row for each photo."""
-        catalog, scope = self.catalog, self._scope(filters)
+        catalog, scope = self.catalog, self.scope(filters)
         for ids, rows in self.vectors().blocks():
             held = catalog.photos(ids.tolist(), scope)
             photos = [photo for content in ids.tolist() for photo in held.get(content, ())]
