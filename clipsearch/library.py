@@ -23,6 +23,7 @@ from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
 from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
+    Duplicate,
     Examination,
     Filters,
     IndexProgress,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.placing import Placement
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -524,6 +526,98 @@ class Library:
             NoLibraryError: Nothing is indexed yet.
         """
         return self._session().stored_photos(filters)
+
+    def duplicates(
+        self,
+        *,
+        exact: bool = True,
+        similar: bool = True,
+        bursts: bool = False,
+        gap: float = 3.0,
+        filters: Filters = _ALL,
+        progress: Progress = _silent,
+    ) -> list[tuple[Duplicate, ...]]:
+        """Groups of photos that are the same, or nearly; those first that take most room beside their best.
+
+        Each photo is in one group at most. The best of a group comes first: most pixels, then sharpest, then
+        most bytes, then the shortest path. In groups without bursts, each was held against the best itself.
+        Pictures that are all one shade have no more than exact copies.
+
+        Args:
+            exact: Files with the same bytes.
+            similar: The same picture in another size, quality, brightness, or slightly cropped.
+            bursts: Photos that one camera took within moments, and that look alike.
+            gap: Seconds from one photo of a burst to the next, at most.
+            filters: Which photos to compare.
+            progress: Told what is being done, to what, how many so far, and of how many.
+
+        Raises:
+            UsageError: No kind of duplicates was asked for.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryWriteError: There is no room for the vectors that are compared.
+        """
+        from clipsearch.duplicates import find
+
+        if not (exact or similar or bursts):
+            raise UsageError("no kind of duplicates", "ask for exact, similar or bursts")
+        return find(
+            self._session(),
+            filters,
+            self._listeners,
+            progress,
+            exact=exact,
+            similar=similar,
+            bursts=bursts,
+            gap=gap,
+        )
+
+    def move_duplicates(
+        self, groups: Sequence[Sequence[Duplicate]], folder: Path | str, *, dry_run: bool = False
+    ) -> Iterator[Placement]:
+        """Move all but the best of each group below a folder, under the names of their roots and their paths.
+
+        Nothing is overwritten. A photo is moved only if it and the best of its group are still what was
+        compared, and leaves the library with that. Stop any time: what was moved is moved.
+
+        Args:
+            groups: From `duplicates`.
+            folder: Is made when missing.
+            dry_run: Move nothing.
+
+        Yields:
+            For each photo where it is now, or why it stayed.
+
+        Raises:
+            UsageError: The folder lies in one that is indexed, or around it.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The library cannot be written.
+        """
+        from clipsearch.duplicate_files import move, moves
+
+        catalog = self._session().catalog
+        planned = moves(catalog.roots(), groups, absolute(folder))
+        return iter(planned) if dry_run else move(catalog, groups, planned)
+
+    def link_duplicates(
+        self, groups: Sequence[Sequence[Duplicate]], folder: Path | str, *, dry_run: bool = False
+    ) -> Iterator[Placement]:
+        """Make a folder for each group, numbered as they come, with links to its photos, the best first.
+
+        Args:
+            groups: From `duplicates`.
+            folder: Is made when missing.
+            dry_run: Make nothing.
+
+        Yields:
+            For each photo where its link is, or why there is none.
+
+        Raises:
+            UsageError: The folder lies in one that is indexed, or around it.
+        """
+        from clipsearch.duplicate_files import link, links
+
+        planned = links(self._session().catalog.roots(), groups, absolute(folder))
+        return iter(planned) if dry_run else link(planned)
 
     def status(self) -> LibraryStatus:
         """What the library holds.

@@ -186,7 +186,7 @@ class Session:
             raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
         return content, self._images().encode(pixels[None])[0]
 
-    def _scope(self, filters: Filters) -> Scope:
+    def scope(self, filters: Filters) -> Scope:
         """Photos that may answer: within the filters, and of roots that can be reached now."""
         catalog = self.catalog
         roots = catalog.roots()
@@ -201,7 +201,7 @@ class Session:
         """Photos that pass the filters, those taken last first."""
         if limit < 1:
             raise UsageError(f"limit {limit}", "ask for at least 1")
-        return self.catalog.newest(self._scope(filters), limit)
+        return self.catalog.newest(self.scope(filters), limit)
 
     def rank(
         self,
@@ -228,7 +228,7 @@ class Session:
         if limit < 1:
             raise UsageError(f"limit {limit}", "ask for at least 1")
         catalog, vectors = self.catalog, self.vectors()
-        scope = self._scope(filters)
+        scope = self.scope(filters)
         among = None if scope.everything else catalog.contents(scope)
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, catalog, self.model()[0])
@@ -267,7 +267,7 @@ class Session:
 
     def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""
-        catalog, scope = self.catalog, self._scope(filters)
+        catalog, scope = self.catalog, self.scope(filters)
         for ids, rows in self.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]
@@ -282,7 +282,7 @@ class Session:
 
     def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Photos and their stored embeddings in blocks: one row for each photo."""
-        catalog, scope = self.catalog, self._scope(filters)
+        catalog, scope = self.catalog, self.scope(filters)
         for ids, rows in self.vectors().blocks():
             held = catalog.photos(ids.tolist(), scope)
             photos = [photo for content in ids.tolist() for photo in held.get(content, ())]

@@ -181,6 +181,42 @@ class Prediction:
         return Path(self.file)
 
 
+LIKENESS_BYTES = 32
+
+
+class Likeness(NamedTuple):
+    """What a picture looks like.
+
+    Attributes:
+        hash: Perceptual hash, `LIKENESS_BYTES` long.
+        contrast: Standard deviation of its grey levels at 32 x 32 pixels, 0 to 128.
+        sharpness: Variance of the Laplacian of its grey levels (Pech-Pacheco et al. 2000, "Diatom
+            autofocusing in brightfield microscopy") over the variance of these levels.
+    """
+
+    hash: bytes
+    contrast: float
+    sharpness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A photo in a group of duplicates.
+
+    Attributes:
+        photo: The photo.
+        kind: `best` for the one that the others are held against; `exact` for the same bytes, `similar` for
+            the same picture, `burst` for one taken in the same moment.
+        score: Cosine similarity of it and the best.
+        distance: Bits of 256 in which their perceptual hashes differ; None where none was needed.
+    """
+
+    photo: Photo
+    kind: Literal["best", "exact", "similar", "burst"]
+    score: float
+    distance: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Which photos may answer: those that pass all that are given. `filters` reads them from words.

@@ -18,6 +18,7 @@ import numpy as np
 from clipsearch.catalog.catalog import report_of
 from clipsearch.catalog.connection import DATABASE_ERRORS, forbids_writing, sound_values, spoken_errors
 from clipsearch.catalog.vector import are_units, checksum_of, unpack
+from clipsearch.types import LIKENESS_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,6 +48,9 @@ _SOUND = {
     " AND (latitude IS NULL OR typeof(latitude) = 'real' AND abs(latitude) <= 90)"
     " AND (longitude IS NULL OR typeof(longitude) = 'real' AND abs(longitude) <= 180)",
     "photo": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'",
+    "likeness": f"typeof(hash) = 'blob' AND length(hash) = {LIKENESS_BYTES}"
+    " AND typeof(contrast) = 'real' AND contrast BETWEEN 0 AND 128"
+    " AND typeof(sharpness) = 'real' AND sharpness >= 0",
     "skipped": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'"
     " AND is_text(CAST(reason AS BLOB)) AND is_moment(CAST(noticed AS BLOB))",
     "run": "is_report(CAST(report AS BLOB))",
@@ -58,6 +62,7 @@ _DANGLING = {
     "content": "0",
     "photo": "root NOT IN (SELECT id FROM root) OR content NOT IN (SELECT id FROM content)",
     "embedding": "model NOT IN (SELECT id FROM model) OR content NOT IN (SELECT id FROM content)",
+    "likeness": "content NOT IN (SELECT id FROM content)",
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
 }

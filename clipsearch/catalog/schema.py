@@ -126,8 +126,26 @@ def _metadata(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE photo SET size = -1, mtime_ns = -1")
 
 
+def _likenesses(connection: sqlite3.Connection) -> None:
+    """How pictures look, of those that were held against others."""
+    connection.execute("""
+        CREATE TABLE likeness (
+            content INTEGER PRIMARY KEY REFERENCES content ON DELETE CASCADE,
+            hash BLOB NOT NULL,                   -- perceptual, 256 bits
+            contrast REAL NOT NULL,
+            sharpness REAL NOT NULL
+        )
+    """)
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_first_tables, _segments, _checksums, _metadata)
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
+    _first_tables,
+    _segments,
+    _checksums,
+    _metadata,
+    _likenesses,
+)
 VERSION = len(MIGRATIONS)
 
 
