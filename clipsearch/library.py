@@ -185,10 +185,7 @@ class Library:
         from clipsearch.encoders.kept import KeptEncoder
         from clipsearch.watching import Watch
 
-        def open_encoder(source: ModelSource | None, photos: int) -> ImageEncoder:
-            return self._open_encoder(source, device, batch_size, photos)
-
-        kept = KeptEncoder(open_encoder)
+        kept = KeptEncoder(lambda source: self._open_encoder(source, device, batch_size, None))
 
         def refresh(walks: Callable[[Catalog], list[Walk]]) -> IndexReport:
             if not (self.path / FILE_NAME).exists():
@@ -239,7 +236,7 @@ class Library:
         return report
 
     def _open_encoder(
-        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int
+        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int | None
     ) -> ImageEncoder:
         """The named model, or the default one; where that cannot be had, the built-in."""
         listeners = self._listeners
