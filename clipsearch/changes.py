@@ -103,7 +103,8 @@ class _Folder:
 
     def __init__(self, folder: Path, poll: float | None, tell: Callable[[Change | Notice], None]) -> None:
         self._folder = folder
-        self._poll = poll
+        self._asked = poll
+        self._poll = poll  # now: where the system cannot tell, it is `POLL_S`
         self._tell = tell
         self._over = threading.Event()
         self._identity: tuple[int, int] | None = None
@@ -125,6 +126,7 @@ class _Folder:
     def _arm(self) -> None:
         """Ask the system to tell of changes; where it cannot, say so once, and poll."""
         self._watcher = None
+        self._poll = self._asked
         self._identity = _identity(self._folder)
         if self._poll is not None or self._identity is None:
             return
@@ -144,8 +146,11 @@ class _Folder:
             if _identity(self._folder) is None:
                 self._identity = None  # it went away just now
                 return
-            self._poll = POLL_S
-            self._tell(Notice(self._folder, "polled", _why(error), POLL_S))
+            self._fall_back(_why(error))
+
+    def _fall_back(self, reason: str) -> None:
+        self._poll = POLL_S
+        self._tell(Notice(self._folder, "polled", reason, POLL_S))
 
     def _run(self) -> None:
         looked = polled = time.monotonic()
@@ -168,10 +173,12 @@ class _Folder:
         """Wait a moment for what the system tells."""
         try:
             told = watcher.watch(_BATCH_MS, _STEP_MS, int(1000 * _LOOK_S), self._over)
-        except RuntimeError:
-            # A name that is not UTF-8, which its words cannot hold; it says nothing else from then on.
+        except RuntimeError as error:
+            # It has met a name that is not UTF-8, and says nothing else from then on; a new one would meet it
+            # as soon as anybody, clipsearch for one, opens that folder.
             watcher.close()
-            self._arm()
+            self._watcher = None
+            self._fall_back(_why(error))
             self._tell(Change(self._folder))
             return
         if isinstance(told, str) or not told:
@@ -211,8 +218,8 @@ def _why(error: Exception) -> str:
     text = str(error)
     if "watch limit" in text or "Too many open files" in text:
         return "the system lets nobody watch more folders; raise fs.inotify.max_user_watches"
-    if isinstance(error, UnicodeError):
-        return "its name is not UTF-8"
+    if isinstance(error, UnicodeError) or "Unable to decode" in text:
+        return "a name in it is not UTF-8"
     if isinstance(error, PermissionError):
         return "a folder in it may not be read"
     return text
