@@ -91,6 +91,11 @@ class Changes:
             self._watched[folder].start()
         return fresh
 
+    def renew(self, folder: Path) -> None:
+        """Watch a folder anew: links to folders are followed only from the beginning."""
+        self.watch(self._watched.keys() - {folder})
+        self.watch({*self._watched, folder})
+
     def next(self, timeout: float) -> Change | Notice | None:
         """What is told next, None when nothing is within so many seconds."""
         with suppress(Empty):

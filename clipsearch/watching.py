@@ -73,7 +73,7 @@ class Watch:
         """Watch until told to stop; `poll` as in `Changes`."""
         with Changes(poll) as changes:
             followed = self._follow(changes)
-            self._bring_up_to_date()
+            self._bring_up_to_date(changes)
             full = time.monotonic()
             while not self._stop():
                 self._take_in(changes.next(_TICK_S))
@@ -84,7 +84,7 @@ class Watch:
                     full = now
                     for root in self._catalog.roots():
                         self._note(root.path, _WHOLE)
-                self._bring_up_to_date()
+                self._bring_up_to_date(changes)
                 self._encoder.rest()
 
     def _follow(self, changes: Changes) -> float:
@@ -128,7 +128,7 @@ class Watch:
         oldest = min((first for held in due.values() for first, _ in held.values()), default=now)
         return due if not waiting or now - oldest >= _TOGETHER_S else {}
 
-    def _bring_up_to_date(self) -> None:
+    def _bring_up_to_date(self, changes: Changes) -> None:
         """Refresh what is due. What a busy library or a full disk keeps from it stays due."""
         if time.monotonic() < self._not_before:
             return
@@ -137,6 +137,8 @@ class Watch:
             return
         parts = {root: _parts(root, held) for root, held in due.items()}
         for root, held in due.items():
+            if any(path != _WHOLE and _is_link(root, path) for path in held):
+                changes.renew(root)
             for path in held:
                 del self._pending[root][path]
         if not any(within is None or within for within in parts.values()):
@@ -144,9 +146,7 @@ class Watch:
 
         def walks(catalog: Catalog) -> list[Walk]:
             return [
-                Walk(root, parts[root.path])
-                for root in catalog.roots()
-                if parts.get(root.path, ()) != ()
+                Walk(root, parts[root.path]) for root in catalog.roots() if parts.get(root.path, ()) != ()
             ]
 
         try:
@@ -198,6 +198,12 @@ def _parts(root: Path, paths: Iterable[bytes]) -> tuple[bytes, ...] | None:
             return None
         parts.add(here)
     return tuple(sorted(parts))
+
+
+def _is_link(root: Path, path: bytes) -> bool:
+    """Whether a path is a link to a folder."""
+    here = os.fsencode(root) + b"/" + path
+    return os.path.islink(here) and os.path.isdir(here)  # noqa: PTH112, PTH114 - bytes
 
 
 def _mode(path: bytes) -> int | None:

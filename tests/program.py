@@ -75,7 +75,7 @@ def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(session, "open_text_encoder", lambda model, **_: AnyWords(model))
     replace(vector_files, "MIN_TAIL", 20)
     replace(vector_files, "SEGMENT", SEGMENT * 2 * 3)
-    replace(watching, "QUIET_S", 0.4)
+    replace(watching, "QUIET_S", 0.3)
     replace(watching, "_FOLLOW_S", 0.3)
     replace(changes, "_LOOK_S", 0.3)
     replace(changes, "POLL_S", 1.0)
