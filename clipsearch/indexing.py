@@ -293,7 +293,7 @@ def _files(walk: Walk, unlisted: list[bytes], absent: list[bytes]) -> Iterator[t
     for item in scan(walk.root.path, exclude=walk.root.excludes, within=walk.within):
         if isinstance(item, FoundFile):
             yield item
-        elif isinstance(item, UnreadableFolder):
+        elif isinstance(item, UnreadableFolder) or (walk.within is not None and not item.path):
             unlisted.append(item.path)
         elif item.path:  # what an empty root means is for the caller to say
             absent.append(item.path)

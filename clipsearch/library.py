@@ -152,7 +152,11 @@ class Library:
             return self._open_encoder(source, device, batch_size, photos)
 
         return self._run(
-            lambda catalog: plan(catalog, roots, exclude), open_encoder, wanted, retry_skipped, stop
+            lambda catalog: plan(catalog, roots, exclude),
+            open_encoder,
+            wanted,
+            retry_skipped=retry_skipped,
+            stop=stop,
         )
 
     def watch(
@@ -202,7 +206,8 @@ class Library:
         walks_of: Callable[[Catalog], list[Walk]],
         open_encoder: Callable[[ModelSource | None, int], ImageEncoder],
         wanted: ModelSource | None = None,
-        retry_skipped: bool = False,  # noqa: FBT001, FBT002
+        *,
+        retry_skipped: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> IndexReport:
         """One index run, under the writer's lock."""

@@ -1,7 +1,8 @@
 """Watching: keeps a library up to date as files change, a refresh at a time of what has changed.
 
-A refresh looks only at the files and folders that changed, so that one photo among a million costs little. What
-cannot be told that finely (links, a folder that was away, names that are not UTF-8) refreshes its whole root.
+A refresh looks only at the files and folders that changed, so that one photo among a million costs little.
+What cannot be told that finely (links, a folder that was away, names that are not UTF-8) refreshes its whole
+root.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clipsearch.changes import Change, Changes, Notice
 from clipsearch.errors import LibraryBusyError, LibraryWriteError
 from clipsearch.photos.scan import PICTURE_SUFFIXES
 from clipsearch.roots import Walk, reachable
-from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.catalog import Catalog
     from clipsearch.encoders.kept import KeptEncoder
-    from clipsearch.types import IndexReport
+    from clipsearch.types import IndexReport, Listeners
 
 # A file is taken in once nothing has happened to it for so long: copying goes on in steps far shorter.
 QUIET_S = 2.0
-# While other files still change, those that are quiet wait for them so long: one refresh for all of an import.
+# While other files still change, quiet ones wait for them so long: one refresh for all of an import.
 _TOGETHER_S = 10.0
 # How often the library is asked for its folders: others may index one more, or forget one.
 _FOLLOW_S = 5.0
@@ -130,27 +131,18 @@ class Watch:
 
     def _bring_up_to_date(self, changes: Changes) -> None:
         """Refresh what is due. What a busy library or a full disk keeps from it stays due."""
-        if time.monotonic() < self._not_before:
-            return
-        due = self._due()
-        if not due:
-            return
-        parts = {root: _parts(root, held) for root, held in due.items()}
+        due = self._due() if time.monotonic() >= self._not_before else {}
         for root, held in due.items():
             if any(path != _WHOLE and _is_link(root, path) for path in held):
                 changes.renew(root)
-            for path in held:
-                del self._pending[root][path]
-        if not any(within is None or within for within in parts.values()):
+            self._pending[root] = {
+                path: when for path, when in self._pending[root].items() if path not in held
+            }
+        parts = {root: _parts(root, held) for root, held in due.items()}
+        if all(within == () for within in parts.values()):
             return
-
-        def walks(catalog: Catalog) -> list[Walk]:
-            return [
-                Walk(root, parts[root.path]) for root in catalog.roots() if parts.get(root.path, ()) != ()
-            ]
-
         try:
-            self._refresh(walks)
+            self._refresh(partial(_walks, parts))
         except (LibraryBusyError, LibraryWriteError) as error:
             is_busy = isinstance(error, LibraryBusyError)
             self._not_before = time.monotonic() + (_BUSY_S if is_busy else _FULL_S)
@@ -161,6 +153,11 @@ class Watch:
             self._told_trouble = True
         else:
             self._told_trouble = False
+
+
+def _walks(parts: dict[Path, tuple[bytes, ...] | None], catalog: Catalog) -> list[Walk]:
+    """The walks to make, of the roots that are still there."""
+    return [Walk(root, parts[root.path]) for root in catalog.roots() if parts.get(root.path, ()) != ()]
 
 
 def _may_matter(file: bytes, path: bytes) -> bool:

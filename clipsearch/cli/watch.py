@@ -145,7 +145,7 @@ class _Journal:
 
 
 class StopOnSignals:
-    """Ctrl-C and SIGTERM ask the watch to end once the batch under way is committed; a second one ends it now.
+    """Ctrl-C and SIGTERM ask the watch to end once its batch is committed; a second one ends it now.
 
     Attributes:
         signal: The one that came, None before.

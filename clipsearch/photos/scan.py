@@ -169,25 +169,18 @@ class _Walk:
             yield UnreadableFolder(b"", "the folder went away during the walk")
 
     def _folder(self, folder: bytes) -> Iterator[Found]:
-        here = self.root + b"/" + folder if folder else self.root
         only = None if self.only is None else self.only.pop(folder, None)
-        if only is None:
-            identity = _identity(here)
-            if identity in self.walked:
-                return
-            self.walked.add(identity)
-        with os.scandir(here) as listing:
-            entries = sorted(listing, key=_name)
+        entries = self._entries(folder, again=only is not None)
+        if entries is None:
+            return
         yield from () if entries else (AbsentFolder(folder),)
-        if only is not None:
-            entries = [entry for entry in entries if entry.name in only]
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
         subfolders: list[bytes] = []
         trouble: OSError | None = None
         for entry in entries:
             name = entry.name
-            if name.startswith(b"."):
+            if name.startswith(b".") or (only is not None and name not in only):
                 continue
             path = prefix + name
             try:
@@ -205,6 +198,17 @@ class _Walk:
         if trouble is not None:
             yield UnreadableFolder(folder, _reason(trouble))
         self.folders.extend(reversed(subfolders))
+
+    def _entries(self, folder: bytes, *, again: bool) -> list[os.DirEntry[bytes]] | None:
+        """What is in a folder, by name; None where it has been walked, unless it may be walked `again`."""
+        here = self.root + b"/" + folder if folder else self.root
+        if not again:
+            identity = _identity(here)
+            if identity in self.walked:
+                return None
+            self.walked.add(identity)
+        with os.scandir(here) as listing:
+            return sorted(listing, key=_name)
 
 
 def _look_at(
