@@ -268,6 +268,7 @@ def test_links_excludes_and_hidden_files_are_as_an_index_run_has_them(bench: Ben
     assert bench.truth() == truth, "nothing was left for an index run"
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_watched_is_polled(bench: Bench) -> None:
     limit = ("unshare", "-Ur", "sh", "-c", 'echo 3 > /proc/sys/user/max_inotify_watches; exec "$@"', "sh")
     if (
@@ -296,11 +297,13 @@ def test_polling_finds_what_changed(bench: Bench) -> None:
     check_like_fresh(bench)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_it_with_what_is_done_committed(bench: Bench, number: int, code: int) -> None:
     watch = Watching(bench)
     watch.says("watching")
-    for n in range(200):
+    for n in range(100):
         paint(bench.photos / "many" / f"{n}.png", (n, 1, 1))
     before = len(bench.truth().photos)
     eventually(lambda: len(bench.truth().photos) > before)
