@@ -96,6 +96,10 @@ class Changes:
         self.watch(self._watched.keys() - {folder})
         self.watch({*self._watched, folder})
 
+    def polled(self, folder: Path) -> bool:
+        """Whether nobody will tell when a file in it that is being written now is done."""
+        return folder in self._watched and self._watched[folder].polled
+
     def next(self, timeout: float) -> Change | Notice | None:
         """What is told next, None when nothing is within so many seconds."""
         with suppress(Empty):
@@ -116,6 +120,10 @@ class _Folder:
         self._watcher: RustNotify | None = None
         # A daemon: a dead network mount holds whoever looks at it, and must not hold the program's end.
         self._thread = threading.Thread(target=self._run, name=f"watch {folder}", daemon=True)
+
+    @property
+    def polled(self) -> bool:
+        return self._poll is not None
 
     def start(self) -> None:
         self._arm()

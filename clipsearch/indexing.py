@@ -124,12 +124,13 @@ class Indexer:
             before, found = self._done, 0
             unlisted: list[bytes] = []
             absent: list[bytes] = []
-            for found in self._diff.walk(walk.root.id, walk.within, _files(walk, unlisted, absent)):
+            restless: list[bytes] = []
+            for found in self._diff.walk(walk.root.id, walk.within, _files(walk, unlisted, absent, restless)):
                 self._done = before + found
                 self._show("scan")
                 if self._interrupted():
                     return []
-            for path in unlisted:
+            for path in unlisted + restless:
                 self._diff.keep(walk.root.id, path)
             for path in absent:
                 self._diff.doubt(walk.root.id, path)
@@ -288,11 +289,17 @@ class Indexer:
             listener(IndexProgress(phase, self._done, self._total, self._report))
 
 
-def _files(walk: Walk, unlisted: list[bytes], absent: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
+def _files(
+    walk: Walk, unlisted: list[bytes], absent: list[bytes], restless: list[bytes]
+) -> Iterator[tuple[bytes, int, int]]:
     """Path relative to the root, size and time of each file; notes the folders that could not be seen."""
     for item in scan(walk.root.path, exclude=walk.root.excludes, within=walk.within):
         if isinstance(item, FoundFile):
-            yield item
+            # A time in the future is that of another clock, and says nothing.
+            if 0 <= time.time() - item.mtime_ns / 1e9 < walk.quiet:
+                restless.append(item.path)
+            else:
+                yield item
         elif isinstance(item, UnreadableFolder) or (walk.within is not None and not item.path):
             unlisted.append(item.path)
         elif item.path:  # what an empty root means is for the caller to say

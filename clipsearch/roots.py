@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One walk to make: a root, or only some files and folders in it (relative paths; None for all of it)."""
+    """One walk to make: of a root, or only of some files and folders in it.
+
+    Attributes:
+        root: Whose files.
+        within: Relative paths; None for all of the root.
+        quiet: Seconds; files that were changed more recently are left as they are: they may still be written.
+    """
 
     root: Root
     within: tuple[bytes, ...] | None = None
+    quiet: float = 0.0
 
 
 def absolute(path: Path | str) -> Path:

@@ -19,7 +19,7 @@ from clipsearch.photos.scan import PICTURE_SUFFIXES
 from clipsearch.roots import Walk, reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from pathlib import Path
 
     from clipsearch.catalog.catalog import Catalog
@@ -142,7 +142,8 @@ class Watch:
         if all(within == () for within in parts.values()):
             return
         try:
-            self._refresh(partial(_walks, parts))
+            restless = {root for root in parts if changes.polled(root)}
+            self._refresh(partial(_walks, parts, restless))
         except (LibraryBusyError, LibraryWriteError) as error:
             is_busy = isinstance(error, LibraryBusyError)
             self._not_before = time.monotonic() + (_BUSY_S if is_busy else _FULL_S)
@@ -155,9 +156,15 @@ class Watch:
             self._told_trouble = False
 
 
-def _walks(parts: dict[Path, tuple[bytes, ...] | None], catalog: Catalog) -> list[Walk]:
+def _walks(
+    parts: dict[Path, tuple[bytes, ...] | None], restless: Container[Path], catalog: Catalog
+) -> list[Walk]:
     """The walks to make, of the roots that are still there."""
-    return [Walk(root, parts[root.path]) for root in catalog.roots() if parts.get(root.path, ()) != ()]
+    return [
+        Walk(root, parts[root.path], QUIET_S if root.path in restless else 0.0)
+        for root in catalog.roots()
+        if parts.get(root.path, ()) != ()
+    ]
 
 
 def _may_matter(file: bytes, path: bytes) -> bool:

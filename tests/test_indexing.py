@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -386,6 +387,23 @@ def test_of_a_root_only_named_files_and_folders_are_compared_with_the_disk(bench
     # An empty folder may be a drive's: its photos are kept.
     assert counts(report) == {"new": 1, "removed": 1, "embedded": 1}
     assert report.offline == (bench.photos / "b",)
+
+
+def test_files_that_may_still_be_written_are_left_as_they_are(bench: Bench) -> None:
+    for number in range(3):
+        bench.paint(f"{number}.png", number)
+    bench.index(bench.photos)
+    for number, age in (0, 5), (1, 500), (3, 5), (4, -500):
+        path = bench.paint(f"{number}.png", number + 50)
+        os.utime(path, (time.time() - age, time.time() - age))
+    with Catalog(bench.folder, write=True) as catalog:
+        walk = Walk(catalog.roots()[0], quiet=60)
+        model = catalog.current_model()
+        indexer = Indexer(catalog, model, lambda _: bench.encoder, listeners=Listeners(), stop=lambda: False)
+        report = indexer.run([walk], retry_skipped=False)
+    assert counts(report) == {"new": 1, "changed": 1, "embedded": 2}
+    assert set(bench.known()) == {f"photos/{number}.png" for number in (0, 1, 2, 4)}
+    assert counts(bench.index(bench.photos)) == {"new": 1, "changed": 1, "unchanged": 3, "embedded": 2}
 
 
 def test_a_folder_around_a_root_takes_it_in_without_embedding(bench: Bench) -> None:

@@ -90,8 +90,7 @@ class Diff:
         """
         ranges = [_EVERYTHING]
         if within is not None:
-            # The path itself, and what is below it.
-            ranges = [bounds for path in within for bounds in ((path, path + b"\0"), subtree(path))]
+            ranges = [bounds for path in within for bounds in _ranges(path)]
         self._write("INSERT INTO walked VALUES (?, ?, ?)", [(root, *bounds) for bounds in ranges])
         count, batch = 0, []
         for path, size, mtime_ns in files:
@@ -104,10 +103,10 @@ class Diff:
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", batch)
         yield count + len(batch)
 
-    def keep(self, root: int, folder: bytes) -> None:
-        """A folder could not be listed: what the catalog has below it stays."""
-        low, high = subtree(folder) if folder else _EVERYTHING
-        self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, low, high)])
+    def keep(self, root: int, path: bytes) -> None:
+        """A folder could not be listed, or a file is not to be looked at now: what the catalog has stays."""
+        ranges = _ranges(path) if path else [_EVERYTHING]
+        self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, *bounds) for bounds in ranges])
 
     def doubt(self, root: int, path: bytes) -> None:
         """A folder is empty, a link leads to nothing: what was there stays, unless it turns up elsewhere."""
@@ -207,3 +206,8 @@ class Diff:
                 execute(f"DELETE FROM skipped WHERE (root, path) IN ({_GONE.format(table='skipped')})")
             (removed,) = execute("SELECT count(*) FROM gone WHERE NOT claimed AND NOT doubtful").fetchone()
         return int(removed) if whole else 0
+
+
+def _ranges(path: bytes) -> list[tuple[bytes, bytes]]:
+    """The path itself, and what is below it, as half-open ranges."""
+    return [(path, path + b"\0"), subtree(path)]
