@@ -124,20 +124,20 @@ class Indexer:
             before, found = self._done, 0
             unlisted: list[bytes] = []
             absent: list[bytes] = []
-            folder = None if walk.folder is None else os.fsencode(walk.folder.as_posix())
-            for found in self._diff.walk(walk.root.id, folder, _files(walk, folder, unlisted, absent)):
+            restless: list[bytes] = []
+            for found in self._diff.walk(walk.root.id, walk.within, _files(walk, unlisted, absent, restless)):
                 self._done = before + found
                 self._show("scan")
                 if self._interrupted():
                     return []
-            for path in unlisted:
+            for path in unlisted + restless:
                 self._diff.keep(walk.root.id, path)
             for path in absent:
                 self._diff.doubt(walk.root.id, path)
             if (
                 not found
-                and folder is None
-                and (not walk.path.is_dir() or self._catalog.count_photos(walk.root.id))
+                and walk.within is None
+                and (not walk.root.path.is_dir() or self._catalog.count_photos(walk.root.id))
             ):
                 # An unplugged drive leaves no folder, or an empty one: never a reason to forget photos.
                 self._diff.keep(walk.root.id, b"")
@@ -145,7 +145,7 @@ class Indexer:
             elif unlisted:
                 paths = tuple(walk.root.path / os.fsdecode(path) for path in unlisted)
                 self._report = replace(self._report, unreadable=self._report.unreadable + paths)
-            elif folder is None:
+            elif walk.within is None:
                 whole.append(walk.root.id)
         self._done = 0
         return whole
@@ -290,16 +290,17 @@ class Indexer:
 
 
 def _files(
-    walk: Walk, folder: bytes | None, unlisted: list[bytes], absent: list[bytes]
+    walk: Walk, unlisted: list[bytes], absent: list[bytes], restless: list[bytes]
 ) -> Iterator[tuple[bytes, int, int]]:
     """Path relative to the root, size and time of each file; notes the folders that could not be seen."""
-    prefix = b"" if folder is None else folder + b"/"
-    for item in scan(walk.path, exclude=walk.root.excludes):
+    for item in scan(walk.root.path, exclude=walk.root.excludes, within=walk.within):
         if isinstance(item, FoundFile):
-            yield prefix + item.path, item.size, item.mtime_ns
-            continue
-        path = (prefix + item.path).rstrip(b"/")
-        if isinstance(item, UnreadableFolder):
-            unlisted.append(path)
-        elif path:  # what an empty root means is for the caller to say
-            absent.append(path)
+            # A time in the future is that of another clock, and says nothing.
+            if 0 <= time.time() - item.mtime_ns / 1e9 < walk.quiet:
+                restless.append(item.path)
+            else:
+                yield item
+        elif isinstance(item, UnreadableFolder) or (walk.within is not None and not item.path):
+            unlisted.append(item.path)
+        elif item.path:  # what an empty root means is for the caller to say
+            absent.append(item.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import query, vector_files, zeroshot
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
     from clipsearch.placing import Placement
+    from clipsearch.roots import Walk
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -153,6 +155,70 @@ class Library:
         wanted = None if model is None else resolve(model, weights)
         if not (self.path / FILE_NAME).exists():
             check_folders(roots, ())
+
+        def open_encoder(source: ModelSource | None, photos: int) -> ImageEncoder:
+            return self._open_encoder(source, device, batch_size, photos)
+
+        return self._run(
+            lambda catalog: plan(catalog, roots, exclude),
+            open_encoder,
+            wanted,
+            retry_skipped=retry_skipped,
+            stop=stop,
+        )
+
+    def watch(
+        self,
+        *,
+        poll: float | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        on_refresh: Callable[[IndexReport], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Keep the library up to date as files change, until told to stop.
+
+        All folders of the library are watched, those that come to it meanwhile as well. What changed is
+        taken in once it has been quiet for some seconds; a library that another process writes to is
+        waited for. Notices say what is going on.
+
+        Args:
+            poll: Look through all folders every so many seconds, instead of being told by the system.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            batch_size: Pictures a forward pass; what suits the device when None.
+            on_refresh: Told what each refresh did, the first one included.
+            stop: Asked often; once it says True, what is done is committed and the watch ends.
+
+        Raises:
+            UsageError: The library has no folders.
+            LibraryError: It cannot be used, for another reason than that it is busy or its disk full.
+            ModelError: The model cannot be had.
+        """
+        from clipsearch.encoders.kept import KeptEncoder
+        from clipsearch.watching import Watch
+
+        kept = KeptEncoder(lambda source: self._open_encoder(source, device, batch_size, None))
+
+        def refresh(walks: Callable[[Catalog], list[Walk]]) -> IndexReport:
+            if not (self.path / FILE_NAME).exists():
+                raise nothing_indexed(self.path)  # deleted meanwhile: no reason to make another
+            report = self._run(walks, kept.open, stop=stop)
+            on_refresh(report)
+            return report
+
+        check_folders((), self._session().catalog.roots())
+        Watch(self._session().catalog, refresh, kept, self._listeners, stop).run(poll)
+
+    def _run(
+        self,
+        walks_of: Callable[[Catalog], list[Walk]],
+        open_encoder: Callable[[ModelSource | None, int], ImageEncoder],
+        wanted: ModelSource | None = None,
+        *,
+        retry_skipped: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> IndexReport:
+        """One index run, under the writer's lock."""
         with writer_lock(self.path), Catalog(self.path, write=True) as catalog:
             from clipsearch.indexing import Indexer
 
@@ -166,13 +232,11 @@ class Library:
                 )
 
             source = known[1].source if known else wanted
-
-            def open_encoder(photos: int) -> ImageEncoder:
-                return self._open_encoder(source, device, batch_size, photos)
-
-            indexer = Indexer(catalog, known, open_encoder, listeners=self._listeners, stop=stop)
+            indexer = Indexer(
+                catalog, known, partial(open_encoder, source), listeners=self._listeners, stop=stop
+            )
             before = {root.id for root in catalog.roots()}
-            walks = plan(catalog, roots, exclude)
+            walks = walks_of(catalog)
             report = indexer.run(walks, retry_skipped=retry_skipped)
             for walk in walks:
                 # A folder without a single picture was a slip, or is yet to be filled: not a root.
@@ -199,7 +263,7 @@ class Library:
             self._session().prompts(told)
 
     def _open_encoder(
-        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int
+        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int | None
     ) -> ImageEncoder:
         """The named model, or the default one; where that cannot be had, the built-in."""
         listeners = self._listeners

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One walk to make: a root, or one folder in it (`folder`, relative, None for the whole root)."""
+    """One walk to make: of a root, or only of some files and folders in it.
+
+    Attributes:
+        root: Whose files.
+        within: Relative paths; None for all of the root.
+        quiet: Seconds; files that were changed more recently are left as they are: they may still be written.
+    """
 
     root: Root
-    folder: Path | None = None
-
-    @property
-    def path(self) -> Path:
-        """Absolute path to walk."""
-        return self.root.path if self.folder is None else self.root.path / self.folder
+    within: tuple[bytes, ...] | None = None
+    quiet: float = 0.0
 
 
 def absolute(path: Path | str) -> Path:
@@ -75,7 +77,7 @@ def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[s
         if excludes and folder is None and root.excludes != tuple(excludes):
             catalog.set_excludes(root.id, excludes)
             root = next(root for root in catalog.roots() if root.path == base)
-        walks.append(Walk(root, folder))
+        walks.append(Walk(root, None if folder is None else (os.fsencode(folder.as_posix()),)))
     # A later, wider folder may have taken an earlier one in.
     living = {root.id for root in catalog.roots()}
     return [walk for walk in walks if walk.root.id in living]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mean_color import COLORS, MeanColor, unit
 
-from clipsearch import library, optimizing, session, vector_files
+from clipsearch import changes, library, optimizing, session, vector_files, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,6 +75,10 @@ def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(session, "open_text_encoder", lambda model, **_: AnyWords(model))
     replace(vector_files, "MIN_TAIL", 20)
     replace(vector_files, "SEGMENT", SEGMENT * 2 * 3)
+    replace(watching, "QUIET_S", 0.3)
+    replace(watching, "_FOLLOW_S", 0.3)
+    replace(changes, "_LOOK_S", 0.3)
+    replace(changes, "POLL_S", 1.0)
     replace(optimizing, "WORTH", 50)
     replace(optimizing, "LEAST", 50)
     if run := os.environ.get(RUN):

@@ -141,6 +141,17 @@ def test_vectors_are_grouped_and_ungrouped_while_others_search(bench: Bench, pro
     promised("vector files are replaced under running searches", len(seen), "searches")
 
 
+def test_a_program_that_reads_and_writes_is_seen_by_others(bench: Bench) -> None:
+    bench.here("index", bench.photos / "0")
+    with Library.open(bench.library) as library:
+        library.search("red")  # opens a connection that stays
+        for folder in "1", "2", "3":
+            bench.done("search", "red")  # as it ends, it clears the log away unless someone holds it
+            library.index([bench.photos / folder])
+            _, found, _ = bench.run("search", "red", "-n", 1000, "--format", "paths")
+            assert f"{bench.photos / folder}/" in found
+
+
 def test_a_hundred_searches_at_once(bench: Bench, promised: Promised) -> None:
     bench.here("index", bench.photos)
     wanted = bench.answers()

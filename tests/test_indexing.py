@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.scope import Scope
 from clipsearch.errors import ModelMismatchError, UsageError
 from clipsearch.indexing import Indexer
-from clipsearch.roots import plan
+from clipsearch.roots import Walk, plan
 from clipsearch.types import IndexProgress, IndexReport, Listeners
 
 if TYPE_CHECKING:
@@ -356,6 +357,53 @@ def test_a_folder_inside_a_root_refreshes_only_that_part(bench: Bench) -> None:
     assert set(bench.known()) == {"photos/a/3.png", "photos/b/2.png"}
     with Catalog(bench.folder) as catalog:
         assert [root.path for root in catalog.roots()] == [bench.photos]
+
+
+def test_a_folder_in_a_root_is_refreshed_by_the_excludes_of_the_root(bench: Bench) -> None:
+    bench.paint("private/1.png", 1)
+    bench.paint("a/2.png", 2)
+    bench.index(bench.photos, exclude=["private/*"])
+    assert counts(bench.index(bench.photos / "private")) == {}
+    assert set(bench.known()) == {"photos/a/2.png"}
+
+
+def test_of_a_root_only_named_files_and_folders_are_compared_with_the_disk(bench: Bench) -> None:
+    for number in range(6):
+        bench.paint(f"{'aab'[number % 3]}/{number}.png", number)
+    bench.index(bench.photos)
+    for path in list(bench.photos.rglob("*.png")):
+        path.unlink()
+    bench.paint("a/9.png", 9)
+    with Catalog(bench.folder, write=True) as catalog:
+        walk = Walk(catalog.roots()[0], (b"a/0.png", b"a/9.png", b"b"))
+        indexer = Indexer(
+            catalog,
+            catalog.current_model(),
+            lambda _: bench.encoder,
+            listeners=Listeners(),
+            stop=lambda: False,
+        )
+        report = indexer.run([walk], retry_skipped=False)
+    # An empty folder may be a drive's: its photos are kept.
+    assert counts(report) == {"new": 1, "removed": 1, "embedded": 1}
+    assert report.offline == (bench.photos / "b",)
+
+
+def test_files_that_may_still_be_written_are_left_as_they_are(bench: Bench) -> None:
+    for number in range(3):
+        bench.paint(f"{number}.png", number)
+    bench.index(bench.photos)
+    for number, age in (0, 5), (1, 500), (3, 5), (4, -500):
+        path = bench.paint(f"{number}.png", number + 50)
+        os.utime(path, (time.time() - age, time.time() - age))
+    with Catalog(bench.folder, write=True) as catalog:
+        walk = Walk(catalog.roots()[0], quiet=60)
+        model = catalog.current_model()
+        indexer = Indexer(catalog, model, lambda _: bench.encoder, listeners=Listeners(), stop=lambda: False)
+        report = indexer.run([walk], retry_skipped=False)
+    assert counts(report) == {"new": 1, "changed": 1, "embedded": 2}
+    assert set(bench.known()) == {f"photos/{number}.png" for number in (0, 1, 2, 4)}
+    assert counts(bench.index(bench.photos)) == {"new": 1, "changed": 1, "unchanged": 3, "embedded": 2}
 
 
 def test_a_folder_around_a_root_takes_it_in_without_embedding(bench: Bench) -> None:

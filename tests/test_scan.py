@@ -241,3 +241,33 @@ def test_a_folder_without_permission_is_reported_and_the_rest_is_walked(mode: in
             (root / "closed").chmod(0o755)
     assert [item.path for item in items] == [b"a/1.jpg", b"closed", b"z/3.jpg"]
     assert items[1] == UnreadableFolder(b"closed", "permission denied")
+
+
+def test_only_what_is_named_is_looked_at_as_a_walk_of_the_root_would_see_it(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "a/2.jpg", "a/b/3.jpg", "c/4.jpg", "private/5.jpg", ".hidden/d/6.jpg", "a/7.txt")
+    put(
+        tmp_path,
+        "node_modules/d/8.jpg",
+        "x.photoslibrary/originals/9.jpg",
+        "x.photoslibrary/derived/e/10.jpg",
+    )
+
+    def within(*names: bytes) -> list[bytes]:
+        return [item.path for item in scan(tmp_path, exclude=["private/*"], within=names)]
+
+    assert within(b"a/2.jpg", b"a/7.txt", b"a/none.jpg") == [b"a/2.jpg"]
+    assert within(b"a/b", b"c") == [b"c/4.jpg", b"a/b/3.jpg"]
+    assert set(within(b"a", b"a/2.jpg")) == {b"a/1.jpg", b"a/2.jpg", b"a/b/3.jpg"}
+    assert within(b"private", b"private/5.jpg", b".hidden", b".hidden/d/6.jpg", b"node_modules/d") == []
+    assert within(b"x.photoslibrary/originals", b"x.photoslibrary/derived/e") == [
+        b"x.photoslibrary/originals/9.jpg"
+    ]
+    assert within() == []
+
+
+def test_of_what_is_named_an_empty_folder_around_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    assert list(scan(tmp_path, within=[b"mount/1.jpg"])) == [AbsentFolder(b"mount")]
+    assert list(scan(tmp_path / "gone", within=[b"1.jpg"])) == [
+        UnreadableFolder(b"", "no such file or directory")
+    ]

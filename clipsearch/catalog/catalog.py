@@ -45,6 +45,7 @@ FILE_NAME = "catalog.sqlite"
 _VARIABLES = 30_000
 _FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
+_RUNS = 1_000  # whose reports are kept
 _FACTS = "width, height, taken, camera, lens, latitude, longitude"
 _DESCRIBE = (
     f"INSERT INTO content (hash, {_FACTS}, described) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
@@ -600,6 +601,8 @@ class Catalog:
             self.connection.execute(
                 "INSERT INTO run (report) VALUES (?)", (json.dumps(facts, default=_plain),)
             )
+            # A watched library has thousands of runs a month.
+            self.connection.execute("DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?", (_RUNS,))
             now = datetime.now(UTC).isoformat(timespec="seconds")
             self.connection.executemany(
                 "UPDATE root SET indexed = ? WHERE id = ?", [(now, key) for key in roots]

@@ -80,8 +80,11 @@ def make_private(path: Path) -> None:
 
     SQLite gives the write-ahead log and its index the permissions of the database.
     """
+    # Never one that exists: closing it would drop the locks of all connections of this process (POSIX), and
+    # another process would delete the log that they go on writing.
+    # https://www.sqlite.org/howtocorrupt.html, section 2.2
     with suppress(OSError):  # SQLite will say it better
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
 
 
 def prepare_to_write(connection: sqlite3.Connection) -> None:

@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from clipsearch.catalog.catalog import Catalog
 
 _BATCH = 10_000
+_EVERYTHING = (b"", b"\xff" * 8)
 
-# A photo row that the walk should have met, but did not: below what was walked, not below a folder
-# that could not be listed.
-# The first line finds the walked roots by index: the others, with all their photos, are not read.
+# Rows that the walk should have met, but did not: within what was walked, not below a folder that could not
+# be listed. From what was walked to its rows, by index: the others, a million maybe, are not read.
 _GONE = """
-    {table}.root IN (SELECT root FROM walked)
-    AND EXISTS (SELECT 1 FROM walked WHERE walked.root = {table}.root
-            AND (low IS NULL OR ({table}.path >= low AND {table}.path < high)))
-    AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.root = {table}.root AND seen.path = {table}.path)
+    SELECT {table}.root, {table}.path FROM walked CROSS JOIN {table}
+    ON {table}.root = walked.root AND {table}.path >= low AND {table}.path < high
+    WHERE NOT EXISTS (SELECT 1 FROM seen WHERE seen.root = {table}.root AND seen.path = {table}.path)
     AND NOT EXISTS (SELECT 1 FROM unlisted WHERE unlisted.root = {table}.root
                     AND {table}.path >= unlisted.low AND {table}.path < unlisted.high)
 """
@@ -76,19 +75,23 @@ class Diff:
                 without = "WITHOUT ROWID" if "PRIMARY" in columns else ""
                 self._connection.execute(f"CREATE TEMP TABLE {table} ({columns}) {without}")
 
-    def walk(self, root: int, folder: bytes | None, files: Iterable[tuple[bytes, int, int]]) -> Iterator[int]:
-        """Take in what a walk of a root (or of one folder in it) finds.
+    def walk(
+        self, root: int, within: Sequence[bytes] | None, files: Iterable[tuple[bytes, int, int]]
+    ) -> Iterator[int]:
+        """Take in what a walk of a root (or of some files and folders in it) finds.
 
         Args:
             root: Id of the root.
-            folder: The walked folder relative to the root, None for all of it.
+            within: Those files and folders, relative to the root, None for all of it.
             files: Path relative to the root, size, modification time.
 
         Yields:
             How many files were taken in so far, now and then.
         """
-        low, high = subtree(folder) if folder is not None else (None, None)
-        self._write("INSERT INTO walked VALUES (?, ?, ?)", [(root, low, high)])
+        ranges = [_EVERYTHING]
+        if within is not None:
+            ranges = [bounds for path in within for bounds in _ranges(path)]
+        self._write("INSERT INTO walked VALUES (?, ?, ?)", [(root, *bounds) for bounds in ranges])
         count, batch = 0, []
         for path, size, mtime_ns in files:
             batch.append((root, path, size, mtime_ns))
@@ -100,10 +103,10 @@ class Diff:
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", batch)
         yield count + len(batch)
 
-    def keep(self, root: int, folder: bytes) -> None:
-        """A folder could not be listed: what the catalog has below it stays."""
-        low, high = subtree(folder) if folder else (b"", b"\xff" * 8)
-        self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, low, high)])
+    def keep(self, root: int, path: bytes) -> None:
+        """A folder could not be listed, or a file is not to be looked at now: what the catalog has stays."""
+        ranges = _ranges(path) if path else [_EVERYTHING]
+        self._write("INSERT INTO unlisted VALUES (?, ?, ?)", [(root, *bounds) for bounds in ranges])
 
     def doubt(self, root: int, path: bytes) -> None:
         """A folder is empty, a link leads to nothing: what was there stays, unless it turns up elsewhere."""
@@ -137,7 +140,7 @@ class Diff:
             execute(
                 "CREATE TEMP TABLE gone AS SELECT id AS photo, content, 0 AS claimed,"
                 f" EXISTS (SELECT 1 FROM doubted WHERE doubted.root = photo.root AND {_BELOW}) AS doubtful"
-                f" FROM photo WHERE {_GONE.format(table='photo')}"
+                f" FROM photo WHERE (root, path) IN ({_GONE.format(table='photo')})"
             )
             execute("CREATE INDEX temp.gone_content ON gone (content, claimed)")
             (seen,) = execute("SELECT count(*) FROM seen").fetchone()
@@ -200,6 +203,11 @@ class Diff:
             condition = "claimed OR NOT doubtful" if whole else "claimed"
             execute(f"DELETE FROM photo WHERE id IN (SELECT photo FROM gone WHERE {condition})")
             if whole:
-                execute(f"DELETE FROM skipped WHERE {_GONE.format(table='skipped')}")
+                execute(f"DELETE FROM skipped WHERE (root, path) IN ({_GONE.format(table='skipped')})")
             (removed,) = execute("SELECT count(*) FROM gone WHERE NOT claimed AND NOT doubtful").fetchone()
         return int(removed) if whole else 0
+
+
+def _ranges(path: bytes) -> list[tuple[bytes, bytes]]:
+    """The path itself, and what is below it, as half-open ranges."""
+    return [(path, path + b"\0"), subtree(path)]

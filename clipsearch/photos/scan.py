@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from clipsearch.globs import composed, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     Excluded = Callable[[bytes, bytes], bool]
@@ -90,7 +90,9 @@ class AbsentFolder(NamedTuple):
 Found = FoundFile | UnreadableFolder | AbsentFolder
 
 
-def scan(root: Path, *, exclude: Sequence[str] = ()) -> Iterator[Found]:
+def scan(
+    root: Path, *, exclude: Sequence[str] = (), within: Collection[bytes] | None = None
+) -> Iterator[Found]:
     """Walk `root` and yield its picture files, folder by folder, names sorted within a folder.
 
     Skipped: names with a leading dot, junk folders (`node_modules`, `@eaDir`, recycle bins, ...), everything
@@ -107,17 +109,42 @@ def scan(root: Path, *, exclude: Sequence[str] = ()) -> Iterator[Found]:
             held against the name and against the path relative to the root, of files and folders: `*.png`
             drops such files anywhere, `trips` every file or folder of that name, `private/*` all below the
             root's folder `private`. What lies in an excluded folder is not looked at.
+        within: Only these files and folders, relative to the root, and what lies below them. The rest of the
+            root is not looked at; one that is not there, or that a walk of the root would pass by, yields
+            nothing.
     """
-    return _Walk(os.fsencode(root), _matcher(exclude)).run()
+    return _Walk(os.fsencode(root), _matcher(exclude), within).run()
 
 
 class _Walk:
-    def __init__(self, root: bytes, excluded: Excluded | None) -> None:
+    def __init__(self, root: bytes, excluded: Excluded | None, within: Collection[bytes] | None) -> None:
         self.root = root
         self.excluded = excluded
-        self.folders = [b""]  # a stack: depth first, in order
+        self.only = None if within is None else self._by_folder(within)
+        # A stack: depth first, in order.
+        self.folders = [b""] if self.only is None else sorted(self.only, reverse=True)
         self.links: deque[bytes] = deque()
         self.walked: set[tuple[int, int]] = set()
+
+    def _by_folder(self, within: Collection[bytes]) -> dict[bytes, set[bytes]]:
+        """Names to look at in each folder that has any, so that no folder is listed twice."""
+        names: dict[bytes, set[bytes]] = {}
+        for path in within:
+            folder, _, name = path.rpartition(b"/")
+            if not self._passed_by(folder):
+                names.setdefault(folder, set()).add(name)
+        return names
+
+    def _passed_by(self, folder: bytes) -> bool:
+        """Whether a walk of the root would not come to a folder."""
+        parts = folder.split(b"/") if folder else []
+        above = [b"/".join(parts[: depth + 1]) for depth in range(len(parts))]
+        return any(
+            name.startswith(b".")
+            or not _worth_entering(name, path[: -len(name) - 1].lower().endswith(_PHOTO_LIBRARY_SUFFIX))
+            or (self.excluded is not None and self.excluded(name, path))
+            for name, path in zip(parts, above, strict=True)
+        )
 
     def run(self) -> Iterator[Found]:
         try:
@@ -142,13 +169,10 @@ class _Walk:
             yield UnreadableFolder(b"", "the folder went away during the walk")
 
     def _folder(self, folder: bytes) -> Iterator[Found]:
-        here = self.root + b"/" + folder if folder else self.root
-        identity = _identity(here)
-        if identity in self.walked:
+        only = None if self.only is None else self.only.pop(folder, None)
+        entries = self._entries(folder, again=only is not None)
+        if entries is None:
             return
-        self.walked.add(identity)
-        with os.scandir(here) as listing:
-            entries = sorted(listing, key=_name)
         yield from () if entries else (AbsentFolder(folder),)
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
@@ -156,7 +180,7 @@ class _Walk:
         trouble: OSError | None = None
         for entry in entries:
             name = entry.name
-            if name.startswith(b"."):
+            if name.startswith(b".") or (only is not None and name not in only):
                 continue
             path = prefix + name
             try:
@@ -174,6 +198,17 @@ class _Walk:
         if trouble is not None:
             yield UnreadableFolder(folder, _reason(trouble))
         self.folders.extend(reversed(subfolders))
+
+    def _entries(self, folder: bytes, *, again: bool) -> list[os.DirEntry[bytes]] | None:
+        """What is in a folder, by name; None where it has been walked, unless it may be walked `again`."""
+        here = self.root + b"/" + folder if folder else self.root
+        if not again:
+            identity = _identity(here)
+            if identity in self.walked:
+                return None
+            self.walked.add(identity)
+        with os.scandir(here) as listing:
+            return sorted(listing, key=_name)
 
 
 def _look_at(
