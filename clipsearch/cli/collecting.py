@@ -134,7 +134,9 @@ def chosen_folder(options: Mapping[str, Path | None], *, dry_run: bool) -> Path 
         raise UsageError(f"{' and '.join(named)} together", "leave one of them out")
     if not named:
         if dry_run:
-            raise UsageError("--dry-run without anything to do", f"add {' DIR or '.join(options)} DIR")
+            raise UsageError(
+                f"--dry-run without {' or '.join(options)}", f"add {' DIR or '.join(options)} DIR"
+            )
         return None
     from clipsearch.roots import absolute
 
