@@ -126,11 +126,12 @@ def duplicates(
             return Exit.NOTHING_FOUND
         if move_to is not None:
             planned = opened.move_duplicates(groups, move_to, dry_run=True)  # refuses before it asks
-            if not (dry_run or yes):
-                _confirm(f"Move {_summary(groups)} to {shown(move_to)}?")
-            return (
-                _write_plan(planned, form, null=null) if dry_run else _move(opened, reporter, groups, move_to)
-            )
+            if dry_run:
+                return _write_plan(planned, form, null=null)
+            if not yes and not _confirmed(f"Move {_summary(groups)} to {shown(move_to)}?"):
+                remark("nothing was moved")
+                return Exit.DONE
+            return _move(opened, reporter, groups, move_to)
         if link_to is not None:
             planned = opened.link_duplicates(groups, link_to, dry_run=True)
             return (
@@ -236,18 +237,17 @@ def _watched(
     return done - len(failed), failed
 
 
-def _confirm(question: str) -> None:
+def _confirmed(question: str) -> bool:
     """Ask on the terminal.
 
     Raises:
-        UsageError: There is nobody to ask, or the answer is no.
+        UsageError: There is nobody to ask.
     """
     if not sys.stdin.isatty():
         raise UsageError(
             "nobody is there to ask before photos are moved", "say --yes, or look first: --dry-run"
         )
-    if not typer.confirm(question, err=True):
-        raise UsageError("nothing was moved", "the answer was no")
+    return typer.confirm(question, err=True)
 
 
 def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> int:
