@@ -36,12 +36,15 @@ from clipsearch.types import (
     Prediction,
     Repair,
     RootStatus,
+    SidecarReport,
     SkippedFile,
+    TaggedPhoto,
+    TagReport,
     Term,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -353,6 +356,110 @@ class Library:
                 return root.id
         names = ", ".join(str(root.path) for root in roots) or "none"
         raise UsageError(f"not an indexed folder: {wanted}", f"indexed folders: {names}")
+
+    # -- tags ------------------------------------------------------------------------------------
+
+    def tag(
+        self,
+        *,
+        filters: Filters = _ALL,
+        vocabulary: Path | str | None = None,
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> TagReport:
+        """Say in words what photos show: those that have no tags yet, from their stored embeddings.
+
+        Args:
+            filters: Which photos.
+            vocabulary: A file of words to choose from, or `builtin`; remembered. With other words than
+                before, all photos are tagged anew.
+            again: Tag those that have tags, too.
+            progress: As in `examine`.
+
+        Raises:
+            UsageError: The file is no list of words.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import tagging
+
+        session = self._session()
+        session.model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            return tagging.tag(
+                session,
+                catalog,
+                session.scope(filters),
+                vocabulary=vocabulary,
+                again=again,
+                progress=progress,
+            )
+
+    def preview_tags(
+        self,
+        *,
+        filters: Filters = _ALL,
+        vocabulary: Path | str | None = None,
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> Iterator[TaggedPhoto]:
+        """What `tag`, called with the same, would say; nothing is recorded."""
+        from clipsearch import tagging
+
+        session = self._session()
+        session.model()
+        return tagging.preview(
+            session, session.scope(filters), vocabulary=vocabulary, again=again, progress=progress
+        )
+
+    def tags(self, filters: Filters = _ALL) -> list[tuple[str, int]]:
+        """Tags, and how many photos have them, the most frequent first."""
+        from clipsearch.catalog.tags import tag_counts
+
+        session = self._session()
+        return tag_counts(session.catalog, session.scope(filters))
+
+    def tagged(self, filters: Filters = _ALL) -> Iterator[TaggedPhoto]:
+        """The photos that have tags, with them."""
+        from clipsearch import tagging
+
+        session = self._session()
+        return tagging.tagged_photos(session.catalog, session.scope(filters))
+
+    def forget_tags(self, filters: Filters = _ALL) -> None:
+        """Take the tags of photos away; the next `tag` gives them anew. Sidecars are not touched.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+        """
+        from clipsearch.catalog.tags import drop_tags
+
+        scope = self._session().scope(filters)
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            drop_tags(catalog, scope)
+
+    def write_sidecars(
+        self,
+        tagged: Iterable[TaggedPhoto],
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> SidecarReport:
+        """Write tags to XMP sidecars beside the photos; what is in a sidecar already stays.
+
+        Args:
+            tagged: Photos with their tags.
+            dry_run: Only find out what would be done.
+            progress: Told of photos done.
+
+        Raises:
+            LibraryWriteError: The disk is full.
+        """
+        from clipsearch.sidecar import write_all
+
+        return write_all(tagged, dry_run=dry_run, tell=self._listeners.tell, progress=progress)
 
     # -- looking after -------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.scope import scope_of
+from clipsearch.catalog.tags import unknown_tags
 from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
 from clipsearch.encoders.prompts import prompt_vectors
 from clipsearch.errors import ModelError, PhotoError, UsageError
@@ -195,6 +196,8 @@ class Session:
             self._listeners.tell(
                 f"{root.path} cannot be reached now; its photos are left out until it is back"
             )
+        for sentence in unknown_tags(catalog, filters.tags):
+            self._listeners.tell(sentence)
         return scope_of(filters, roots, offline)
 
     def newest(self, filters: Filters, limit: int) -> list[Photo]:

@@ -237,6 +237,7 @@ class Filters:
         shape: Wider than high, higher than wide, or neither by more than 2 %.
         min_sides: Pixels of the shorter and of the longer side, at least.
         min_pixels: Pixels in all, at least.
+        tags: Has all of these tags; upper and lower case are one.
     """
 
     inside: Path | None = None
@@ -250,9 +251,64 @@ class Filters:
     shape: Shape | None = None
     min_sides: tuple[int, int] | None = None
     min_pixels: int = 0
+    tags: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Filters(within=self.within)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPhoto:
+    """A photo and its tags, the surest first."""
+
+    path: Path
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TagReport:
+    """What a `tag` run did.
+
+    Attributes:
+        looked_at: Contents held against the words; exact copies count once.
+        tagged: Those of them that got a tag.
+        tags: Tags given.
+        words: Words to choose from.
+        seconds: Wall clock.
+    """
+
+    looked_at: int
+    tagged: int
+    tags: int
+    words: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarReport:
+    """What writing sidecars did: files made, files that got more tags, those that had them, those left alone."""
+
+    new: int
+    changed: int
+    unchanged: int
+    left_alone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """What was taught by example.
+
+    Attributes:
+        name: After the `@` of a query.
+        liked: Photos that show it.
+        unliked: Photos that do not.
+        learned: UTC.
+    """
+
+    name: str
+    liked: int
+    unliked: int
+    learned: datetime
 
 
 @dataclass(frozen=True, slots=True)
