@@ -11,7 +11,6 @@ import os
 import secrets
 from contextlib import suppress
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import LibraryWriteError
@@ -19,6 +18,7 @@ from clipsearch.types import SidecarReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from clipsearch.types import TaggedPhoto
 

@@ -35,6 +35,10 @@ MOST = 5
 # the mean of all words is taken away (texts of CLIP lie in a narrow cone: Liang et al. 2022). Measured, with
 # LIKELY and the others of docs/tags.md, on labelled photos.
 _NEAR = 0.5
+# A word is unknown to a model that cannot tell it from so many others: the cosine of their vectors is above
+# this. A small model has one place for all words that it never met.
+_SAME = 0.95
+_SAME_WORDS = 20
 _BATCH = 64  # words encoded at a time
 
 
@@ -81,6 +85,7 @@ class Tagger:
 
     Attributes:
         labels: Words that may become tags.
+        unknown: Words that might have, but mean nothing to the model.
         vectors: `(words, dim)` float32 unit rows: the labels first, then words that are rivals only.
         rivals: `(words, labels)` float32, 1 where a word means something else than a label.
         parts: Positions of labels that name a thing by two words (`flower pot`) and of the label that one
@@ -89,6 +94,7 @@ class Tagger:
     """
 
     labels: tuple[str, ...]
+    unknown: int
     vectors: NDArray[np.float32]
     rivals: NDArray[np.float32]
     parts: tuple[tuple[int, int], ...]
@@ -139,8 +145,8 @@ def tagger(
         progress: Told of words encoded, and of how many.
     """
     own = tuple(labels)
-    known = {label.casefold() for label in own}
-    words = own + tuple(word for word in builtin_vocabulary() if word.casefold() not in known)
+    folded = {label.casefold() for label in own}
+    words = own + tuple(word for word in builtin_vocabulary() if word.casefold() not in folded)
     parts: list[NDArray[np.float32]] = []
     for start in range(0, len(words), _BATCH):
         progress(start, len(words))
@@ -148,18 +154,20 @@ def tagger(
             zeroshot.label_vectors(words[start : start + _BATCH], zeroshot.DEFAULT_TEMPLATES, encoder)
         )
     vectors = np.concatenate(parts)
+    known = (vectors @ vectors.T > _SAME).sum(axis=1) <= _SAME_WORDS
+    labels = tuple(label for label, is_known in zip(own, known.tolist(), strict=False) if is_known)
+    vectors = vectors[known]
     apart = vectors - vectors.mean(axis=0)
     apart /= np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-6)
-    rivals = (apart @ apart[: len(own)].T < _NEAR).astype(np.float32)
-    np.fill_diagonal(rivals, 0)
-    return Tagger(own, vectors, rivals, tuple(_parts(own)), encoder.model.logit_scale)
+    rivals = (apart @ apart[: len(labels)].T < _NEAR).astype(np.float32)
+    return Tagger(labels, len(own) - len(labels), vectors, rivals, _parts(labels), encoder.model.logit_scale)
 
 
-def _parts(labels: Sequence[str]) -> list[tuple[int, int]]:
+def _parts(labels: Sequence[str]) -> tuple[tuple[int, int], ...]:
     places = {label.casefold(): place for place, label in enumerate(labels)}
     found: list[tuple[int, int]] = []
     for label, place in places.items():
         words = label.replace("-", " ").split()
         for word in words if len(words) > 1 else ():
             found += [(place, places[form]) for form in (word, f"{word}s") if form in places]
-    return found
+    return tuple(found)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clipsearch.catalog.catalog import Catalog
     from clipsearch.catalog.scope import Scope
     from clipsearch.session import Session
+    from clipsearch.tagger import Tagger
 
     # What is being done, of what, how many so far, of how many.
     Progress = Callable[[str, str, int, int], None]
@@ -68,14 +69,17 @@ def tag(
         tags.set_vocabulary(catalog, own)
     if again:
         tags.look_again(catalog, scope)
-    looked_at = tagged = given = 0
-    for contents, chosen in _chosen(session, tags.untagged(catalog, scope), own, progress):
-        tags.record_tags(catalog, contents, chosen)
-        looked_at += len(contents)
-        tagged += sum(map(bool, chosen))
-        given += sum(map(len, chosen))
-    words = len(own or builtin_vocabulary())
-    return TagReport(looked_at, tagged, given, words, time.monotonic() - started)
+    wanted = tags.untagged(catalog, scope)
+    looked_at = tagged = given = words = unknown = 0
+    if len(wanted):
+        judge = _tagger(session, own, progress)
+        words, unknown = len(judge.labels) + judge.unknown, judge.unknown
+        for contents, chosen in _chosen(session, wanted, judge, progress):
+            tags.record_tags(catalog, contents, chosen)
+            looked_at += len(contents)
+            tagged += sum(map(bool, chosen))
+            given += sum(map(len, chosen))
+    return TagReport(looked_at, tagged, given, words, unknown, time.monotonic() - started)
 
 
 def preview(
@@ -86,7 +90,9 @@ def preview(
     own = chosen_words(catalog, vocabulary)
     anew = again or own != tags.vocabulary(catalog)
     wanted = catalog.contents(scope) if anew else tags.untagged(catalog, scope)
-    for contents, chosen in _chosen(session, wanted, own, progress):
+    if not len(wanted):
+        return
+    for contents, chosen in _chosen(session, wanted, _tagger(session, own, progress), progress):
         names = {
             content: tuple(name for name, _ in tags)
             for content, tags in zip(contents, chosen, strict=True)
@@ -104,28 +110,29 @@ def tagged_photos(catalog: Catalog, scope: Scope) -> Iterator[TaggedPhoto]:
 
 def _photos(catalog: Catalog, names: dict[int, tuple[str, ...]], scope: Scope) -> Iterator[TaggedPhoto]:
     held = catalog.photos(list(names), scope)
-    for content in names:
+    for content, words in names.items():
         for photo in held.get(content, ()):
-            yield TaggedPhoto(photo.path, names[content])
+            yield TaggedPhoto(photo.path, words)
 
 
-def _chosen(
-    session: Session, wanted: NDArray[np.int64], own: Sequence[str], progress: Progress
-) -> Iterator[Choice]:
-    """Contents, a batch at a time, and what may be said of each."""
-    if not len(wanted):
-        return
-    words = tagger(
+def _tagger(session: Session, own: Sequence[str], progress: Progress) -> Tagger:
+    return tagger(
         own or builtin_vocabulary(),
         session.texts(),
         lambda done, total: progress("reading the words", "words", done, total),
     )
+
+
+def _chosen(
+    session: Session, wanted: NDArray[np.int64], judge: Tagger, progress: Progress
+) -> Iterator[Choice]:
+    """Contents, a batch at a time, and what may be said of each."""
     done = 0
     for ids, rows in session.vectors().blocks():
         places = np.flatnonzero(np.isin(ids, wanted))
         for start in range(0, len(places), _BATCH):
             batch = places[start : start + _BATCH]
             progress("tagging", "photos", done, len(wanted))
-            yield ids[batch].tolist(), words.choose(rows[batch])
+            yield ids[batch].tolist(), judge.choose(rows[batch])
             done += len(batch)
     progress("tagging", "photos", done, len(wanted))

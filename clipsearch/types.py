@@ -274,6 +274,7 @@ class TagReport:
         tagged: Those of them that got a tag.
         tags: Tags given.
         words: Words to choose from.
+        unknown: Those of them that mean nothing to the model.
         seconds: Wall clock.
     """
 
@@ -281,12 +282,13 @@ class TagReport:
     tagged: int
     tags: int
     words: int
+    unknown: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class SidecarReport:
-    """What writing sidecars did: files made, files that got more tags, those that had them, those left alone."""
+    """What writing sidecars did: files made, given more tags, found to have them all, left alone."""
 
     new: int
     changed: int

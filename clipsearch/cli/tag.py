@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clipsearch.library import Library
     from clipsearch.types import Filters, SidecarReport, TaggedPhoto, TagReport
 
+_TAGS_WIDTH = 32  # longer ones are printed whole, out of line
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -163,9 +165,8 @@ def _sidecars(report: SidecarReport, title: str) -> str:
         "unchanged": report.unchanged,
         "left alone": report.left_alone,
     }
-    return (
-        f"{title}: {', '.join(f'{number:,} {name}' for name, number in counts.items() if number) or 'none'}."
-    )
+    told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+    return f"{title}: {told or 'none'}."
 
 
 def _list(tags: list[tuple[str, int]], output: Format) -> int:
@@ -182,10 +183,7 @@ def _list(tags: list[tuple[str, int]], output: Format) -> int:
 
 
 def _write(photos: Iterable[TaggedPhoto], output: Format) -> int:
-    if output is Format.TABLE:
-        found = _table(photos)
-    else:
-        found = write_records(_records(photos), output)
+    found = _table(photos) if output is Format.TABLE else write_records(_records(photos, output), output)
     if not found:
         remark("no photo has a tag here")
         return Exit.NOTHING_FOUND
@@ -194,12 +192,14 @@ def _write(photos: Iterable[TaggedPhoto], output: Format) -> int:
 
 def _table(photos: Iterable[TaggedPhoto]) -> int:
     found = 0
-    table = Table([Column("tags", 32, "bold")])
-    for found, photo in enumerate(photos, 1):
+    table = Table([Column("tags", _TAGS_WIDTH, "bold")])
+    for photo in photos:
         table.row([harmless(", ".join(photo.tags))], photo.path)
+        found += 1
     return found
 
 
-def _records(photos: Iterable[TaggedPhoto]) -> Iterator[dict[str, object]]:
+def _records(photos: Iterable[TaggedPhoto], output: Format) -> Iterator[dict[str, object]]:
+    """Tags are a list in JSON, and one cell with `;` between them in CSV."""
     for photo in photos:
-        yield {"path": str(photo.path), "tags": list(photo.tags)}
+        yield {"path": str(photo.path), "tags": ";".join(photo.tags) if output is Format.CSV else photo.tags}
