@@ -25,6 +25,9 @@ from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
     Duplicate,
+
+
+    Concept,
     Examination,
     Filters,
     IndexProgress,
@@ -461,6 +464,65 @@ class Library:
 
         return write_all(tagged, dry_run=dry_run, tell=self._listeners.tell, progress=progress)
 
+    # -- concepts --------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        name: str,
+        like: Sequence[Path | str],
+        unlike: Sequence[Path | str] = (),
+        *,
+        progress: Progress = _silent,
+    ) -> tuple[Concept, bool]:
+        """Learn from photos what words do not say; queries and labels call it `@name`.
+
+        Args:
+            name: Letters, digits, `-` and `_`; a concept of this name is replaced.
+            like: Photos that show it: files or folders, indexed or not.
+            unlike: Photos that do not show it.
+            progress: As in `examine`.
+
+        Returns:
+            The concept, and whether there was none of this name.
+
+        Raises:
+            UsageError: No such name, or nothing can be learned from these photos.
+            PhotoError: None of the files can be read.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch import teaching
+
+        session = self._session()
+        session.model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            known, is_new = teaching.learn(session, catalog, name, like, unlike, progress=progress)
+        return next(one for one in self.concepts() if one.name == known), is_new
+
+    def concepts(self) -> list[Concept]:
+        """What was learned under the library's model, by name."""
+        from clipsearch.catalog.concepts import concepts
+
+        session = self._session()
+        return concepts(session.catalog, session.model()[0])
+
+    def forget_concept(self, name: str) -> str:
+        """Take a concept out; returns its name.
+
+        Raises:
+            UsageError: There is none of this name.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch.catalog.concepts import drop_concept
+        from clipsearch.concepts import check_name, unknown
+
+        wanted = check_name(name)
+        key, _ = self._session().model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            if not drop_concept(catalog, key, wanted):
+                raise unknown(wanted, [one.name for one in self.concepts()])
+        return wanted
+
     # -- looking after -------------------------------------------------------------------------
 
     def examine(self, *, progress: Progress = _silent) -> Examination:
@@ -554,7 +616,7 @@ class Library:
         """The photos that answer a query best, best first.
 
         Args:
-            text: What to look for; a picture's path or URL works too.
+            text: What to look for; a picture's path or URL works too, and so does the `@name` of a concept.
             add: Further terms: texts, picture paths or URLs, with a weight in front as `2:term`.
             subtract: Terms to move away from.
             limit: At most this many photos; at least 1.
@@ -656,7 +718,7 @@ class Library:
         """Zero-shot classification: how well each label fits each photo.
 
         Args:
-            labels: At least one, none twice.
+            labels: At least one, none twice; `@name` is a concept, `@@name` a text that begins with `@`.
             paths: Picture files or folders, indexed or not; none for all photos of the library, from
                 their stored embeddings.
             templates: Prompts with `{}` for the label; several are averaged.
@@ -676,10 +738,10 @@ class Library:
         templates = zeroshot.check_templates(templates)
         session = self._session()
         _, model = session.model()
-        vectors = zeroshot.label_vectors(labels, templates, session.texts())
+        vectors, offsets = session.labels(labels, templates)
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
         for files, rows in found:
-            chances = zeroshot.probabilities(rows @ vectors.T, model)
+            chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
             best = chances.argmax(axis=1).tolist()
             yield from map(Prediction, files, map(tuple, chances.tolist()), best)
 

@@ -531,11 +531,11 @@ class Term:
     """One part of a query: a text or a picture, how much it counts, and which way.
 
     Attributes:
-        value: Text, image path or http(s) URL, as typed.
+        value: Text, image path, http(s) URL or name of a concept.
         weight: Positive to add, negative to subtract.
         kind: What `value` is.
     """
 
     value: str
     weight: float = 1.0
-    kind: Literal["text", "image", "url"] = field(default="text")
+    kind: Literal["text", "image", "url", "concept"] = field(default="text")

@@ -164,6 +164,8 @@ def _tags_and_concepts(connection: sqlite3.Connection) -> None:
             name TEXT NOT NULL,
             vector BLOB NOT NULL,                 -- float32, little-endian, unit length
             checksum INTEGER NOT NULL,            -- CRC-32 of the vector
+            slope REAL NOT NULL,                  -- times the dot product, plus
+            offset REAL NOT NULL,                 -- this, is what counts beside the cosines of texts
             liked INTEGER NOT NULL,               -- photos that it was learned from
             unliked INTEGER NOT NULL,
             learned TEXT NOT NULL,                -- UTC
