@@ -153,8 +153,11 @@ class Session:
         return self._image_encoder
 
     def encode_picture(self, term: Term) -> NDArray[np.float32]:
-        """`(dim,)` unit vector of a picture or a concept in a query."""
-        return self.concept(term.value).vector if term.kind == "concept" else self.picture(term)[1]
+        """`(dim,)` unit embedding of a picture in a query; or of a concept, as long as weighs like a text."""
+        if term.kind == "concept":
+            learned = self.concept(term.value)
+            return learned.vector * np.float32(learned.slope)
+        return self.picture(term)[1]
 
     def concept(self, name: str) -> Learned:
         """What was learned of a concept.

@@ -96,10 +96,10 @@ def merged(data: bytes, tags: Sequence[str]) -> bytes | None:
     if not missing:
         return None
     _append(bag, missing)
-    declared = data.lstrip(b"\xef\xbb\xbf\xff\xfe\x00")[:10].replace(b"\x00", b"").startswith(b"<?xml ")
-    encoding = tree.docinfo.encoding or "UTF-8"
-    written: bytes = etree.tostring(tree, encoding=encoding, xml_declaration=declared)
-    return written + b"\n"
+    # Without zero bytes UTF-16 reads like ASCII here.
+    declared = b"<?xml " in data[:40].replace(b"\0", b"")
+    written: bytes = etree.tostring(tree, encoding=tree.docinfo.encoding or "UTF-8", xml_declaration=declared)
+    return written
 
 
 def _bag(root: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from clipsearch import concepts as directions
 from clipsearch import zeroshot
 from clipsearch.catalog.concepts import Learned, record_concept
-from clipsearch.errors import PhotoError, UsageError
+from clipsearch.errors import UsageError
 from clipsearch.roots import absolute
 from clipsearch.tagger import builtin_vocabulary
 from clipsearch.types import Filters
@@ -76,14 +76,12 @@ def _shown(session: Session, paths: Sequence[Path | str], progress: Progress) ->
     parts: list[NDArray[np.float32]] = []
     done = 0
     for path in map(absolute, paths):
-        found = path.is_dir() and [rows for _, rows in session.stored_embeddings(Filters(inside=path))]
+        stored = session.stored_embeddings(Filters(inside=path)) if path.is_dir() else ()
+        found = [rows for _, rows in stored if len(rows)]
         for rows in found or (row for _, row in session.embeddings_of([path])):
-            if len(rows):
-                parts.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+            parts.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
             done += len(rows)
             progress("looking at examples", "photos", done, 0)
-    if not done:
-        raise PhotoError("none of these files could be read", "name photos, or folders of photos")
     return np.concatenate(parts)
 
 
