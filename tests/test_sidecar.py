@@ -124,7 +124,7 @@ def test_a_broken_sidecar_is_left_alone_with_a_word(tmp_path: Path, text: str) -
     assert len(said) == 1
     assert str(sidecar) in said[0]
     assert "\n" not in said[0]
-    assert os.listdir(tmp_path) == ["a.jpg.xmp"]
+    assert list(tmp_path.iterdir()) == [sidecar]
 
 
 def test_sidecars_are_found_under_both_names(tmp_path: Path) -> None:

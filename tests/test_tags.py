@@ -90,9 +90,8 @@ def test_tags_say_what_photos_show(made: Made, capsys: Capture) -> None:
 
 
 def test_counts_are_of_the_photos_that_a_filter_finds(made: Made, capsys: Capture) -> None:
-    counts = {
-        row["tag"]: row["photos"] for row in json.loads(run(capsys, "tag", "--list", "--format", "json"))
-    }
+    listed = json.loads(run(capsys, "tag", "--list", "--format", "json"))
+    counts = {row["tag"]: row["photos"] for row in listed}
     every = tags(capsys)
     for name, number in counts.items():
         having = {path for path, words in every.items() if name in words}
@@ -103,7 +102,8 @@ def test_counts_are_of_the_photos_that_a_filter_finds(made: Made, capsys: Captur
     assert "shirt" not in inside
 
 
-def test_commands_answer_with_photos_that_have_all_tags(made: Made, capsys: Capture) -> None:
+@pytest.mark.usefixtures("made")
+def test_commands_answer_with_photos_that_have_all_tags(capsys: Capture) -> None:
     both = {path for path, words in tags(capsys).items() if {"boat", "sailboat"} <= set(words)}
     out = run(capsys, "search", "shirt", "--tag", "boat", "--tag", "sailboat", "--format", "jsonl")
     assert {json.loads(line)["path"] for line in out.splitlines()} == both
@@ -154,6 +154,7 @@ def test_words_of_ones_own_are_remembered(made: Made, capsys: Capture, tmp_path:
     assert "shirt" in run(capsys, "tag", "--list")
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -165,7 +166,7 @@ def test_words_of_ones_own_are_remembered(made: Made, capsys: Capture, tmp_path:
     ],
 )
 def test_a_bad_list_of_words_is_named_in_one_line(
-    made: Made, capsys: Capture, tmp_path: Path, text: bytes | None, said: str
+    capsys: Capture, tmp_path: Path, text: bytes | None, said: str
 ) -> None:
     if text is not None:
         (tmp_path / "words").write_bytes(text)
@@ -174,12 +175,11 @@ def test_a_bad_list_of_words_is_named_in_one_line(
     assert "shirt" in run(capsys, "tag", "--list")
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize(
     "options", [["--list", "--photos"], ["--forget", "--again"], ["--format", "csv"], ["--list", "--dry-run"]]
 )
-def test_options_that_contradict_each_other_are_refused(
-    made: Made, capsys: Capture, options: list[str]
-) -> None:
+def test_options_that_contradict_each_other_are_refused(capsys: Capture, options: list[str]) -> None:
     assert "hint:" in run(capsys, "tag", *options, code=2)
 
 
@@ -230,7 +230,8 @@ def test_a_text_may_begin_with_the_mark(made: Made, capsys: Capture) -> None:
     assert "not a name for a concept" in run(capsys, "search", "@", code=2)
 
 
-def test_nothing_to_learn_is_said(made: Made, capsys: Capture, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made")
+def test_nothing_to_learn_is_said(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     error = run(capsys, "concept", "learn", "x", "--like", tmp_path / "empty", code=2)
     assert "none of these files could be read" in error
@@ -246,7 +247,7 @@ def test_the_doctor_notices_and_repairs(made: Made, capsys: Capture, tmp_path: P
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE concept SET vector = zeroblob(length(vector))")
         connection.execute(
-            "UPDATE content_tag SET tag = 9999 WHERE content = (SELECT max(content) FROM content_tag)"
+            "UPDATE content_tag SET tag = 9999 + tag WHERE content = (SELECT max(content) FROM content_tag)"
         )
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
