@@ -29,7 +29,7 @@ _LONGEST = 100  # characters of a name
 # The ridge `r`, in parts of the mean variance of a dimension: it matters little between 1 and 10.
 _RIDGE = 3.0
 # The library counts as so many photos that do not show the concept: with few of the user's own, or none.
-_BACKGROUND = 5
+_BACKGROUND = 20
 
 
 @dataclass(frozen=True, slots=True)

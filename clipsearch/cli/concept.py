@@ -52,8 +52,8 @@ def learn(
 ) -> int:
     """Learn a concept from photos that show it.
 
-    A few photos are enough; more are better, and so are some that are --unlike it. A concept of the same
-    name is replaced. No photo is changed.
+    A few photos are enough; more are better, and so are some --unlike it.
+    A concept of the same name is replaced. No photo is changed.
     """
     with Reporter() as reporter, open_library(library, reporter) as opened:
         known, is_new = opened.learn(name, like, unlike or (), progress=reporter.work)

@@ -66,8 +66,9 @@ def tag(
 ) -> int:
     """Give photos the everyday words that fit them.
 
-    Photos that have no tags yet are looked at, from what `index` has stored. Every command finds them
-    with --tag. Your photos are not touched; sidecars are written only with --write-xmp.
+    Photos that have no tags yet are looked at, from what `index` stored;
+    then --tag finds them in every command.
+    No file is touched, and sidecars are written only with --write-xmp.
     """
     _check(
         alone={"--list": listed, "--photos": photos, "--forget": forget},
