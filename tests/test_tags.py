@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from clipsearch import Library
+from clipsearch import Library, tagging
 from clipsearch.catalog.catalog import FILE_NAME
 from clipsearch.cli import main
 from clipsearch.tagger import MOST, builtin_vocabulary
@@ -123,6 +123,25 @@ def test_only_new_photos_are_looked_at(made: Made, capsys: Capture) -> None:
     assert tags(capsys) == before
 
 
+@pytest.mark.usefixtures("made")
+def test_an_interrupted_run_keeps_its_batches_and_the_next_goes_on(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tags(capsys)
+    run(capsys, "tag", "--forget")
+    monkeypatch.setattr(tagging, "_BATCH", 4)
+
+    def stop(title: str, _unit: str, done: int, _total: int) -> None:
+        if title == "tagging" and done >= 8:
+            raise KeyboardInterrupt
+
+    with Library.open() as library, pytest.raises(KeyboardInterrupt):
+        library.tag(progress=stop)
+    assert set(tags(capsys)) <= set(before)
+    assert f"Looked at {len(KINDS) * EACH - 8} photos" in run(capsys, "tag")
+    assert tags(capsys) == before
+
+
 def test_a_dry_run_changes_nothing(made: Made, capsys: Capture, tmp_path: Path) -> None:
     copied = tmp_path / "copies"
     shutil.copytree(made.photos / "schooner", copied)
@@ -141,6 +160,7 @@ def test_a_dry_run_changes_nothing(made: Made, capsys: Capture, tmp_path: Path) 
     assert "unchanged" in run(capsys, "tag", "--write-xmp", "--in", copied)
 
 
+@pytest.mark.slow
 def test_words_of_ones_own_are_remembered(made: Made, capsys: Capture, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("# mine\nsailboat\nStrawberry\n")
@@ -261,6 +281,7 @@ def test_the_doctor_notices_and_repairs(made: Made, capsys: Capture, tmp_path: P
     run(capsys, "concept", "list", code=1)
 
 
+@pytest.mark.slow
 def test_a_backup_and_a_salvaged_catalog_have_what_was_learned(
     made: Made, capsys: Capture, tmp_path: Path
 ) -> None:
