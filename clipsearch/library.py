@@ -25,8 +25,6 @@ from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
     Duplicate,
-
-
     Concept,
     Examination,
     Filters,

@@ -70,5 +70,5 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, concept, tag, duplicates, export, manage, doctor, demo):
+for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
     _module.register(app)
