@@ -24,8 +24,8 @@ from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
 from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
-    Duplicate,
     Concept,
+    Duplicate,
     Examination,
     Filters,
     IndexProgress,
