@@ -126,7 +126,8 @@ def main() -> int:
     rates = [1 / _per_photo(window, "seconds") for window in running]
     half = len(costs) // 2
     fewest, most = _handles(running)
-    at_most_open = Wanted("at most", fewest + usable_cores(), "open")
+    # A file for each reading thread, the log of the database while it is flushed, and its folder.
+    at_most_open = Wanted("at most", fewest + usable_cores() + 2, "open")
     rows = [
         Row("index: private memory, smallest and largest median", "MB", *_memory(running), _FLAT),
         # Each thread that reads has one photo open at a time.

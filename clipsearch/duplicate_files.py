@@ -110,7 +110,10 @@ def _failure(photo: Photo, sums: dict[int, bytes]) -> str | None:
 
 
 def _is_the_same(best: Photo, one: Photo) -> str | None:
-    return "it is the best of its group by another name" if best.path.samefile(one.path) else None
+    try:
+        return "it is the best of its group by another name" if best.path.samefile(one.path) else None
+    except OSError as error:
+        return _reason(error)
 
 
 def _reason(error: OSError) -> str:
@@ -118,7 +121,7 @@ def _reason(error: OSError) -> str:
 
 
 def _with_root(roots: Sequence[Root], path: Path) -> Path:
-    root = next(root.path for root in roots if path.is_relative_to(root.path))
+    root = next((root.path for root in roots if path.is_relative_to(root.path)), path.parent)
     return Path(root.name) / path.relative_to(root)
 
 

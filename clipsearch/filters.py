@@ -11,6 +11,7 @@ from clipsearch.roots import absolute
 from clipsearch.types import NEAR_KM, Filters, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from clipsearch.types import Shape
@@ -42,6 +43,7 @@ def parse(
     within: str | None = None,
     shape: Shape | None = None,
     min_size: str | None = None,
+    tags: Sequence[str] = (),
 ) -> Filters:
     """Filters from what was typed.
 
@@ -58,6 +60,7 @@ def parse(
         within: Of `near`: a distance, `20km`, `500m`, `12mi` or a number of kilometres.
         shape: See `Filters`.
         min_size: `1920x1080` (whichever way the photo is turned), `3000` (the longer side) or `8MP`.
+        tags: See `Filters`.
 
     Raises:
         UsageError: One of them cannot be read, or they let nothing pass.
@@ -85,6 +88,7 @@ def parse(
         shape=shape,
         min_sides=sides,
         min_pixels=pixels,
+        tags=tuple(tag.strip() for tag in tags if _some(tag, "a tag")),
     )
 
 

@@ -24,6 +24,7 @@ from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
 from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
+    Concept,
     Duplicate,
     Examination,
     Filters,
@@ -36,12 +37,15 @@ from clipsearch.types import (
     Prediction,
     Repair,
     RootStatus,
+    SidecarReport,
     SkippedFile,
+    TaggedPhoto,
+    TagReport,
     Term,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -354,6 +358,169 @@ class Library:
         names = ", ".join(str(root.path) for root in roots) or "none"
         raise UsageError(f"not an indexed folder: {wanted}", f"indexed folders: {names}")
 
+    # -- tags ------------------------------------------------------------------------------------
+
+    def tag(
+        self,
+        *,
+        filters: Filters = _ALL,
+        vocabulary: Path | str | None = None,
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> TagReport:
+        """Say in words what photos show: those that have no tags yet, from their stored embeddings.
+
+        Args:
+            filters: Which photos.
+            vocabulary: A file of words to choose from, or `builtin`; remembered. With other words than
+                before, all photos are tagged anew.
+            again: Tag those that have tags, too.
+            progress: As in `examine`.
+
+        Raises:
+            UsageError: The file is no list of words.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import tagging
+
+        session = self._session()
+        session.model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            return tagging.tag(
+                session,
+                catalog,
+                session.scope(filters),
+                vocabulary=vocabulary,
+                again=again,
+                progress=progress,
+            )
+
+    def preview_tags(
+        self,
+        *,
+        filters: Filters = _ALL,
+        vocabulary: Path | str | None = None,
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> Iterator[TaggedPhoto]:
+        """What `tag`, called with the same, would say; nothing is recorded."""
+        from clipsearch import tagging
+
+        session = self._session()
+        session.model()
+        return tagging.preview(
+            session, session.scope(filters), vocabulary=vocabulary, again=again, progress=progress
+        )
+
+    def tags(self, filters: Filters = _ALL) -> list[tuple[str, int]]:
+        """Tags, and how many photos have them, the most frequent first."""
+        from clipsearch.catalog.tags import tag_counts
+
+        session = self._session()
+        return tag_counts(session.catalog, session.scope(filters))
+
+    def tagged(self, filters: Filters = _ALL) -> Iterator[TaggedPhoto]:
+        """The photos that have tags, with them."""
+        from clipsearch import tagging
+
+        session = self._session()
+        return tagging.tagged_photos(session.catalog, session.scope(filters))
+
+    def forget_tags(self, filters: Filters = _ALL) -> None:
+        """Take the tags of photos away; the next `tag` gives them anew. Sidecars are not touched.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+        """
+        from clipsearch.catalog.tags import drop_tags
+
+        scope = self._session().scope(filters)
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            drop_tags(catalog, scope)
+
+    def write_sidecars(
+        self,
+        tagged: Iterable[TaggedPhoto],
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> SidecarReport:
+        """Write tags to XMP sidecars beside the photos; what is in a sidecar already stays.
+
+        Args:
+            tagged: Photos with their tags.
+            dry_run: Only find out what would be done.
+            progress: Told of photos done.
+
+        Raises:
+            LibraryWriteError: The disk is full.
+        """
+        from clipsearch.sidecar import write_all
+
+        return write_all(tagged, dry_run=dry_run, tell=self._listeners.tell, progress=progress)
+
+    # -- concepts --------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        name: str,
+        like: Sequence[Path | str],
+        unlike: Sequence[Path | str] = (),
+        *,
+        progress: Progress = _silent,
+    ) -> tuple[Concept, bool]:
+        """Learn from photos what words do not say; queries and labels call it `@name`.
+
+        Args:
+            name: Letters, digits, `-` and `_`; a concept of this name is replaced.
+            like: Photos that show it: files or folders, indexed or not.
+            unlike: Photos that do not show it.
+            progress: As in `examine`.
+
+        Returns:
+            The concept, and whether there was none of this name.
+
+        Raises:
+            UsageError: No such name, or nothing can be learned from these photos.
+            PhotoError: None of the files can be read.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch import teaching
+
+        session = self._session()
+        session.model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            known, is_new = teaching.learn(session, catalog, name, like, unlike, progress=progress)
+        return next(one for one in self.concepts() if one.name == known), is_new
+
+    def concepts(self) -> list[Concept]:
+        """What was learned under the library's model, by name."""
+        from clipsearch.catalog.concepts import concepts
+
+        session = self._session()
+        return concepts(session.catalog, session.model()[0])
+
+    def forget_concept(self, name: str) -> str:
+        """Take a concept out; returns its name.
+
+        Raises:
+            UsageError: There is none of this name.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch.catalog.concepts import drop_concept
+        from clipsearch.concepts import check_name, unknown
+
+        wanted = check_name(name)
+        key, _ = self._session().model()
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            if not drop_concept(catalog, key, wanted):
+                raise unknown(wanted, [one.name for one in self.concepts()])
+        return wanted
+
     # -- looking after -------------------------------------------------------------------------
 
     def examine(self, *, progress: Progress = _silent) -> Examination:
@@ -447,7 +614,7 @@ class Library:
         """The photos that answer a query best, best first.
 
         Args:
-            text: What to look for; a picture's path or URL works too.
+            text: What to look for; a picture's path or URL works too, and so does the `@name` of a concept.
             add: Further terms: texts, picture paths or URLs, with a weight in front as `2:term`.
             subtract: Terms to move away from.
             limit: At most this many photos; at least 1.
@@ -549,7 +716,7 @@ class Library:
         """Zero-shot classification: how well each label fits each photo.
 
         Args:
-            labels: At least one, none twice.
+            labels: At least one, none twice; `@name` is a concept, `@@name` a text that begins with `@`.
             paths: Picture files or folders, indexed or not; none for all photos of the library, from
                 their stored embeddings.
             templates: Prompts with `{}` for the label; several are averaged.
@@ -569,10 +736,10 @@ class Library:
         templates = zeroshot.check_templates(templates)
         session = self._session()
         _, model = session.model()
-        vectors = zeroshot.label_vectors(labels, templates, session.texts())
+        vectors, offsets = session.labels(labels, templates)
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
         for files, rows in found:
-            chances = zeroshot.probabilities(rows @ vectors.T, model)
+            chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
             best = chances.argmax(axis=1).tolist()
             yield from map(Prediction, files, map(tuple, chances.tolist()), best)
 

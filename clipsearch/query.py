@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipsearch.concepts import MARK, check_name
 from clipsearch.errors import UsageError
 from clipsearch.photos.scan import PICTURE_SUFFIXES
 from clipsearch.types import Term
@@ -24,6 +25,7 @@ _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.*)", re.DOTALL)
 def parse_term(typed: str, *, sign: int = 1) -> Term:
     """A query term as the user typed it: `dog`, `2:dog`, `pool.jpg`, `0.5:https://example.org/pool.jpg`.
 
+    `@grandma` is a concept, `@@grandma` the text that begins with `@`.
     It is a URL when it starts with http:// or https://, a picture when it names an existing file or
     ends like a picture file, and a text otherwise.
 
@@ -46,7 +48,19 @@ def parse_term(typed: str, *, sign: int = 1) -> Term:
         raise UsageError(f"weight 0 in {typed!r}", "leave the term away, or give it a weight above 0")
     if value.lower().startswith(("http://", "https://")):
         return Term(value, sign * weight, "url")
-    return Term(value, sign * weight, "image" if _names_picture(value) else "text")
+    if _names_picture(value):
+        return Term(value, sign * weight, "image")
+    if value.startswith(MARK * 2):
+        return Term(value.removeprefix(MARK), sign * weight)
+    if value.startswith(MARK):
+        name, *rest = value.split(maxsplit=1)
+        if rest:
+            hint = f"add the rest: clipsearch search {name} --add '{rest[0]}'"
+            raise UsageError(
+                f"a concept stands for itself: {value!r}", f"{hint}\nfor the text itself: {MARK}{value}"
+            )
+        return Term(check_name(name), sign * weight, "concept")
+    return Term(value, sign * weight)
 
 
 def _names_picture(value: str) -> bool:
@@ -73,7 +87,7 @@ def embed(
     Args:
         terms: At least one.
         encode_texts: Texts to `(n, dim)` unit rows.
-        encode_picture: A picture term to a `(dim,)` unit vector.
+        encode_picture: A picture or concept term to a `(dim,)` unit vector.
 
     Returns:
         `(terms, dim)` float32, unit rows.

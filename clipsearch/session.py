@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipsearch import zeroshot
 from clipsearch.catalog.catalog import Catalog, nothing_indexed
+from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.catalog.scope import scope_of
+from clipsearch.catalog.tags import unknown_tags
+from clipsearch.concepts import MARK, check_name, unknown
 from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
 from clipsearch.encoders.prompts import prompt_vectors
 from clipsearch.errors import ModelError, PhotoError, UsageError
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clipsearch.catalog.concepts import Learned
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import ImageEncoder, TextEncoder
     from clipsearch.photos.guarded import Decoder
@@ -148,8 +153,42 @@ class Session:
         return self._image_encoder
 
     def encode_picture(self, term: Term) -> NDArray[np.float32]:
-        """`(dim,)` unit embedding of a picture in a query."""
+        """`(dim,)` unit embedding of a picture in a query; or of a concept, as long as weighs like a text."""
+        if term.kind == "concept":
+            learned = self.concept(term.value)
+            return learned.vector * np.float32(learned.slope)
         return self.picture(term)[1]
+
+    def concept(self, name: str) -> Learned:
+        """What was learned of a concept.
+
+        Raises:
+            UsageError: No concept has this name.
+        """
+        key, _ = self.model()
+        learned = concept(self.catalog, key, name)
+        if learned is None:
+            raise unknown(name, [one.name for one in concepts(self.catalog, key)])
+        return learned
+
+    def labels(
+        self, labels: Sequence[str], templates: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`(labels, dim)` rows and `(labels,)` offsets: what a photo's cosine with each label comes from.
+
+        Texts are unit vectors without an offset; `@name` is a concept, `@@name` the text.
+        """
+        taught = [label.startswith(MARK) and not label.startswith(MARK * 2) for label in labels]
+        pairs = zip(labels, taught, strict=True)
+        texts = [label.removeprefix(MARK) for label, is_taught in pairs if not is_taught]
+        rows = np.empty((len(labels), self.model()[1].dim), np.float32)
+        offsets = np.zeros(len(labels), np.float32)
+        if texts:
+            rows[~np.array(taught)] = zeroshot.label_vectors(texts, templates, self.texts())
+        for place in np.flatnonzero(taught).tolist():
+            learned = self.concept(check_name(labels[place]))
+            rows[place], offsets[place] = learned.vector * np.float32(learned.slope), learned.offset
+        return rows, offsets
 
     def picture(self, term: Term) -> tuple[int | None, NDArray[np.float32]]:
         """Content id (None when not indexed) and `(dim,)` unit embedding of a picture in a query."""
@@ -195,6 +234,8 @@ class Session:
             self._listeners.tell(
                 f"{root.path} cannot be reached now; its photos are left out until it is back"
             )
+        for sentence in unknown_tags(catalog, filters.tags):
+            self._listeners.tell(sentence)
         return scope_of(filters, roots, offline)
 
     def newest(self, filters: Filters, limit: int) -> list[Photo]:

@@ -237,6 +237,7 @@ class Filters:
         shape: Wider than high, higher than wide, or neither by more than 2 %.
         min_sides: Pixels of the shorter and of the longer side, at least.
         min_pixels: Pixels in all, at least.
+        tags: Has all of these tags; upper and lower case are one.
     """
 
     inside: Path | None = None
@@ -250,9 +251,66 @@ class Filters:
     shape: Shape | None = None
     min_sides: tuple[int, int] | None = None
     min_pixels: int = 0
+    tags: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Filters(within=self.within)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPhoto:
+    """A photo and its tags, the surest first."""
+
+    path: Path
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TagReport:
+    """What a `tag` run did.
+
+    Attributes:
+        looked_at: Contents held against the words; exact copies count once.
+        tagged: Those of them that got a tag.
+        tags: Tags given.
+        words: Words to choose from.
+        unknown: Those of them that mean nothing to the model.
+        seconds: Wall clock.
+    """
+
+    looked_at: int
+    tagged: int
+    tags: int
+    words: int
+    unknown: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarReport:
+    """What writing sidecars did: files made, given more tags, found to have them all, left alone."""
+
+    new: int
+    changed: int
+    unchanged: int
+    left_alone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """What was taught by example.
+
+    Attributes:
+        name: After the `@` of a query.
+        liked: Photos that show it.
+        unliked: Photos that do not.
+        learned: UTC.
+    """
+
+    name: str
+    liked: int
+    unliked: int
+    learned: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,11 +531,11 @@ class Term:
     """One part of a query: a text or a picture, how much it counts, and which way.
 
     Attributes:
-        value: Text, image path or http(s) URL, as typed.
+        value: Text, image path, http(s) URL or name of a concept.
         weight: Positive to add, negative to subtract.
         kind: What `value` is.
     """
 
     value: str
     weight: float = 1.0
-    kind: Literal["text", "image", "url"] = field(default="text")
+    kind: Literal["text", "image", "url", "concept"] = field(default="text")

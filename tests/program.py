@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clipsearch.types import Model
+
 EMBEDDED = "CLIPSEARCH_TEST_EMBEDDED"
 # Vector files are named by the run's number: a fault can be aimed at one that does not exist yet.
 RUN = "CLIPSEARCH_TEST_RUN"
@@ -62,7 +64,7 @@ class Counted:
 
 def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     """Put the tiny encoder and the small bounds in place."""
-    real = library.open_image_encoder
+    real, real_text = library.open_image_encoder, session.open_text_encoder
     runs = count(1)
 
     def open_image_encoder(source: Any, *, batch_size: int | None = None, **options: Any) -> Counted:
@@ -70,9 +72,12 @@ def install(replace: Callable[[object, str, object], None] = setattr) -> None:
             return Counted(real(source, batch_size=batch_size, **options))
         return Counted(AnyWords(batch_size=batch_size or 4))
 
+    def open_text_encoder(model: Model, **options: Any) -> Any:
+        return real_text(model, **options) if model.source.name == "builtin" else AnyWords(model)
+
     replace(library, "open_image_encoder", open_image_encoder)
     replace(session, "open_image_encoder", open_image_encoder)
-    replace(session, "open_text_encoder", lambda model, **_: AnyWords(model))
+    replace(session, "open_text_encoder", open_text_encoder)
     replace(vector_files, "MIN_TAIL", 20)
     replace(vector_files, "SEGMENT", SEGMENT * 2 * 3)
     replace(watching, "QUIET_S", 0.3)

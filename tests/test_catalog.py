@@ -229,12 +229,12 @@ def test_a_damaged_database_is_named_in_one_line(tmp_path: Path, damage: bytes) 
 
 def test_migrations_are_applied_once_each_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Catalog(tmp_path, write=True).close()
-    steps = (*schema.MIGRATIONS, lambda connection: connection.execute("CREATE TABLE tag (name TEXT)"))
+    steps = (*schema.MIGRATIONS, lambda connection: connection.execute("CREATE TABLE note (text TEXT)"))
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
     monkeypatch.setattr(schema, "VERSION", len(steps))
     with Catalog(tmp_path) as reader:  # a reader of an older library brings it up to date, too
         assert reader.connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
-        assert reader.connection.execute("SELECT count(*) FROM tag").fetchone() == (0,)
+        assert reader.connection.execute("SELECT count(*) FROM note").fetchone() == (0,)
 
 
 def test_a_migration_that_fails_leaves_the_old_version(

@@ -336,6 +336,25 @@ def test_nothing_is_moved_unasked_nor_into_the_library(
     assert all_bytes(own.photos) == before
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_it_asks_before_it_moves(
+    own: Made, tmp_path: Path, capsysbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = all_bytes(own.photos)
+    away = tmp_path / "away"
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    run(own, capsysbinary, "--exact", "--move-to", str(away))
+    assert all_bytes(own.photos) == before
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    run(own, capsysbinary, "--exact", "--move-to", str(away))
+    assert sum(all_bytes(away).values()) == 3
+    assert all_bytes(own.photos, away) == before
+
+
 def test_a_photo_that_has_changed_meanwhile_stays(own: Made, tmp_path: Path, capsysbinary: Capture) -> None:
     wanted = groups(own, capsysbinary)
     changed = Path(wanted[0][1]["path"])

@@ -326,7 +326,7 @@ def test_without_folders_there_is_nothing_to_watch(tmp_path: Path) -> None:
     assert "clipsearch index" in errors
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_while_files_change_it_catches_up(
     bench: Bench, promised: Promised, kills: int
 ) -> None:

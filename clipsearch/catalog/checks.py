@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -54,9 +55,17 @@ _SOUND = {
     "skipped": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'"
     " AND is_text(CAST(reason AS BLOB)) AND is_moment(CAST(noticed AS BLOB))",
     "run": "is_report(CAST(report AS BLOB))",
+    "vocabulary": "is_text(CAST(label AS BLOB))",
+    "tag": "is_text(CAST(name AS BLOB))",
+    "content_tag": "typeof(probability) = 'real'",
+    "concept": "is_text(CAST(name AS BLOB)) AND is_moment(CAST(learned AS BLOB)) AND crc32(vector) = checksum"
+    " AND length(vector) = 4 * (SELECT dim FROM model WHERE model.id = concept.model)"
+    " AND typeof(slope) = 'real' AND typeof(offset) = 'real'"
+    " AND typeof(liked) = 'integer' AND typeof(unliked) = 'integer'",
     "projection": "typeof(first) = 'integer' AND typeof(last) = 'integer' AND typeof(bytes) = 'integer'"
     " AND typeof(rows) = 'integer' AND is_text(CAST(file AS BLOB)) AND instr(file, '/') = 0",
 }
+_TAGS = ("vocabulary", "tag", "content_tag")
 # Rows that name one that is not there.
 _DANGLING = {
     "content": "0",
@@ -65,6 +74,9 @@ _DANGLING = {
     "likeness": "content NOT IN (SELECT id FROM content)",
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
+    "content_tag": "content NOT IN (SELECT id FROM content) OR tag NOT IN (SELECT id FROM tag)",
+    "tagged": "content NOT IN (SELECT id FROM content)",
+    "concept": "model NOT IN (SELECT id FROM model)",
 }
 
 
@@ -103,7 +115,9 @@ def drop_unsound_rows(catalog: Catalog) -> None:
         _teach(catalog.connection)
         catalog.connection.execute("PRAGMA defer_foreign_keys = ON")  # photos go after their contents
         for table, wrong in _wrong().items():
-            catalog.connection.execute(f"DELETE FROM {table} WHERE {wrong}")
+            gone = catalog.connection.execute(f"DELETE FROM {table} WHERE {wrong}").rowcount
+            if gone and table in _TAGS:  # the next `tag` gives all of them anew
+                catalog.connection.execute("DELETE FROM tagged")
 
 
 def _wrong() -> dict[str, str]:
@@ -124,6 +138,11 @@ def _teach(connection: sqlite3.Connection) -> None:
     }
     for name, read in readers.items():
         connection.create_function(name, 1, _succeeds(read), deterministic=True)
+    connection.create_function("crc32", 1, _crc32, deterministic=True)
+
+
+def _crc32(value: object) -> int | None:
+    return zlib.crc32(value) if type(value) is bytes else None
 
 
 def _succeeds(read: Callable[[str], object]) -> Callable[[bytes | None], bool]:

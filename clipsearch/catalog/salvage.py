@@ -24,8 +24,9 @@ from clipsearch.new_file import flush_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# All that is worth saving; the parents first. Files of vectors are written anew.
-_TABLES = ("model", "root", "content", "photo", "embedding", "run")
+# All that is worth saving; the parents first. Files of vectors are written anew, tags are given anew.
+_TABLES = ("model", "root", "content", "photo", "embedding", "run", "vocabulary", "concept")
+_LATER = ("vocabulary", "concept")  # which older formats do not have
 _STEP = 4096  # rows read at a time where nothing is wrong
 _SMALLEST_ROW = 32  # bytes: bounds the ids that a damaged table may hold
 _LOG = "-wal"
@@ -188,6 +189,8 @@ def _copy_rows(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
                 for connection in (source, target)
             ]
             columns = sorted(names[0] & names[1])
+            if not columns and table in _LATER:
+                continue
             if not columns:
                 raise sqlite3.DatabaseError(f"no table {table}")
             marks = ", ".join("?" * len(columns))

@@ -138,6 +138,45 @@ def _likenesses(connection: sqlite3.Connection) -> None:
     """)
 
 
+def _tags_and_concepts(connection: sqlite3.Connection) -> None:
+    statements = """
+        CREATE TABLE vocabulary (
+            id INTEGER PRIMARY KEY,
+            label TEXT NOT NULL UNIQUE            -- the user's own words for tags, none where they are ours
+        );
+        CREATE TABLE tag (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE
+        );
+        CREATE TABLE content_tag (
+            content INTEGER NOT NULL REFERENCES content ON DELETE CASCADE,
+            tag INTEGER NOT NULL REFERENCES tag ON DELETE CASCADE,
+            probability REAL NOT NULL,
+            PRIMARY KEY (content, tag)
+        ) WITHOUT ROWID;
+        CREATE INDEX content_tag_tag ON content_tag (tag, content);
+        CREATE TABLE tagged (                     -- contents looked at, though they may have no tag
+            content INTEGER PRIMARY KEY REFERENCES content ON DELETE CASCADE
+        );
+        CREATE TABLE concept (
+            id INTEGER PRIMARY KEY,
+            model INTEGER NOT NULL REFERENCES model,
+            name TEXT NOT NULL,
+            vector BLOB NOT NULL,                 -- float32, little-endian, unit length
+            checksum INTEGER NOT NULL,            -- CRC-32 of the vector
+            slope REAL NOT NULL,                  -- times the dot product, plus
+            offset REAL NOT NULL,                 -- this, is what counts beside the cosines of texts
+            liked INTEGER NOT NULL,               -- photos that it was learned from
+            unliked INTEGER NOT NULL,
+            learned TEXT NOT NULL,                -- UTC
+            UNIQUE (model, name)
+        );
+    """
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
 MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _first_tables,
@@ -145,6 +184,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _checksums,
     _metadata,
     _likenesses,
+    _tags_and_concepts,
 )
 VERSION = len(MIGRATIONS)
 

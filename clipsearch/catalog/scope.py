@@ -72,6 +72,9 @@ def _described(filters: Filters) -> Iterator[tuple[str, tuple[object, ...]]]:
     if facts:
         where = " AND ".join(condition for condition, _ in facts)
         yield f"photo.content IN (SELECT id FROM content WHERE {where})", tuple(chain(*(b for _, b in facts)))
+    bearing = "SELECT content_tag.content FROM content_tag JOIN tag ON tag.id = content_tag.tag"
+    for tag in filters.tags:
+        yield f"photo.content IN ({bearing} WHERE folded(name) = folded(?))", (tag,)
 
 
 def _facts(filters: Filters) -> Iterator[tuple[str, tuple[object, ...] | None]]:

@@ -8,7 +8,19 @@ import typer
 from typer.core import TyperGroup
 
 from clipsearch import __version__
-from clipsearch.cli import classify, demo, doctor, duplicates, export, find, index, manage, watch
+from clipsearch.cli import (
+    classify,
+    concept,
+    demo,
+    doctor,
+    duplicates,
+    export,
+    find,
+    index,
+    manage,
+    tag,
+    watch,
+)
 from clipsearch.cli.options import examples
 
 
@@ -58,5 +70,5 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, duplicates, export, manage, doctor, demo):
+for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
     _module.register(app)

@@ -132,10 +132,11 @@ def duplicates(
             placements: Iterable[Placement] = act(groups, folder, dry_run=True)  # refuses before it asks
             if dry_run:
                 placements = _written_plan(placements, form, null=null)
-            else:
-                if move_to and not yes:
-                    _confirm(f"Move {_summary(groups)} to {shown(folder)}?")
+            elif yes or link_to or _confirmed(f"Move {_summary(groups)} to {shown(folder)}?"):
                 placements = act(groups, folder)
+            else:
+                remark("nothing was moved")
+                return Exit.DONE
             total = sum(map(len, groups)) - (len(groups) if move_to else 0)
             put(placements, way, folder, total, reporter, dry_run=dry_run)
             return Exit.DONE
@@ -201,18 +202,17 @@ def _write_table(groups: Groups) -> None:
         table.row([str(cell) for cell in cells], path)
 
 
-def _confirm(question: str) -> None:
+def _confirmed(question: str) -> bool:
     """Ask on the terminal.
 
     Raises:
-        UsageError: There is nobody to ask, or the answer is no.
+        UsageError: There is nobody to ask.
     """
     if not sys.stdin.isatty():
         raise UsageError(
             "nobody is there to ask before photos are moved", "say --yes, or look first: --dry-run"
         )
-    if not typer.confirm(question, err=True):
-        raise UsageError("nothing was moved", "the answer was no")
+    return typer.confirm(question, err=True)
 
 
 def _written_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> list[Placement]:

@@ -54,8 +54,11 @@ def _filters(
         str | None,
         _option(metavar="SIZE", help="At least [cyan]1920x1080[/cyan], 3000 (the longer side) or 8MP."),
     ] = None,
+    tag: Annotated[
+        list[str] | None, _option(metavar="TAG", help="Has this tag; of several, all (see clipsearch tag).")
+    ] = None,
 ) -> Filters:
-    words = (inside, glob, after, before, on, camera, lens, near, within, min_size)
+    words = (inside, glob, after, before, on, camera, lens, near, within, min_size, tag or None)
     if all(word is None for word in words) and not (landscape or portrait or square):
         return NO_FILTERS
     from clipsearch.filters import parse
@@ -76,6 +79,7 @@ def _filters(
         within=within,
         shape=shapes[0] if shapes else None,
         min_size=min_size,
+        tags=tag or (),
     )
 
 

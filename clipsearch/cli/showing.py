@@ -147,16 +147,14 @@ def write_picture(file: Path, picture: Image.Image) -> None:
 
 
 def match_section(heading: str, matches: Sequence[Match]) -> Section:
-    """Matches as they are shown: the score, and the file's name."""
+    """Matches as they are shown: the score, how good it is, and the file's name."""
     from clipsearch.contact_sheet import Section, Tile
 
-    return Section(
-        harmless(heading),
-        [
-            Tile(match.path, "" if match.score is None else f"{match.score:.3f}", harmless(match.path.name))
-            for match in matches
-        ],
-    )
+    def worth(match: Match) -> str:
+        return "" if match.score is None else f"{match.score:.3f} {match.strength or ''}".rstrip()
+
+    tiles = [Tile(match.path, worth(match), harmless(match.path.name)) for match in matches]
+    return Section(harmless(heading), tiles)
 
 
 def new_picture(file: Path | None) -> Path | None:

@@ -61,7 +61,7 @@ def watch(
     """
     from clipsearch.library import Library
 
-    with _Journal() as journal, StopOnSignals(journal) as stop:
+    with _Journal() as journal, StopOnSignals() as stop:
         with Library.open(library, listeners=journal.listeners) as opened:
             opened.watch(poll=poll, device=device.value, on_refresh=journal.refreshed, stop=stop)
         return Exit.INTERRUPTED if stop.signal == signal.SIGINT else Exit.DONE
@@ -115,10 +115,6 @@ class _Journal:
         if self._began:
             self._idle()
 
-    def stopping(self) -> None:
-        """Say that the watch will end. Safe to call from a signal handler."""
-        self._reporter.stopping()
-
     def _progress(self, progress: IndexProgress) -> None:
         self._rest_status()
         self._reporter.index(progress)
@@ -151,8 +147,7 @@ class StopOnSignals:
         signal: The one that came, None before.
     """
 
-    def __init__(self, journal: _Journal) -> None:
-        self._journal = journal
+    def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
         self.signal: int | None = None
 
