@@ -47,15 +47,26 @@ def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> Non
         FileExistsError: Something of that name is there already; it is left as it is.
         OSError: It cannot be written; nothing is left behind.
     """
+    with flushed_draft(file, data) as draft:
+        if modified_ns is not None:
+            os.utime(draft, ns=(modified_ns, modified_ns))
+        publish(draft, file)
+
+
+@contextmanager
+def flushed_draft(file: Path, data: bytes) -> Iterator[Path]:
+    """Data in a draft beside the file that it is for, complete on disk; removed after, if it is still there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     draft = _draft_of(file)
     try:
         with draft.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        if modified_ns is not None:
-            os.utime(draft, ns=(modified_ns, modified_ns))
-        publish(draft, file)
+        yield draft
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -7,13 +7,11 @@ written stays: every element, attribute, comment and instruction that is no word
 from __future__ import annotations
 
 import errno
-import os
-import secrets
-from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import LibraryWriteError
+from clipsearch.new_file import flush_folder, flushed_draft, publish
 from clipsearch.types import SidecarReport
 
 if TYPE_CHECKING:
@@ -174,39 +172,19 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _replace(path: Path, data: bytes, before: tuple[int, int, int] | None) -> None:
-    draft = path.with_name(f".clipsearch-{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with flushed_draft(path, data) as draft:
         if before is not None:
             draft.chmod(path.stat().st_mode & 0o7777)
         if _identity(path) != before:
             raise BadSidecarError("another program has just changed it")
-        if before is None:
-            _publish(draft, path)
-        else:
+        if before is not None:
             draft.replace(path)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+            flush_folder(path.parent)
+            return
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _publish(draft: Path, path: Path) -> None:
-    """Give a new file its name, unless another has it by now."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        raise BadSidecarError("another program has just made it") from None
-    except OSError:  # a disk without hard links
-        draft.rename(path)
+            publish(draft, path)
+        except FileExistsError:
+            raise BadSidecarError("another program has just made it") from None
 
 
 def write_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
@@ -162,3 +163,19 @@ def test_a_new_sidecar_is_made_for_any_name(tmp_path: Path) -> None:
 def test_a_sidecar_that_no_longer_parses_names_the_reason() -> None:
     with pytest.raises(BadSidecarError, match="no XML"):
         merged(b"\x00\x01", ["sea"])
+
+
+def test_a_sidecar_made_meanwhile_stays_on_a_disk_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "a.jpg.xmp"
+
+    def link(*_: object) -> None:  # as FAT does, just when another program has written
+        other.write_text(DARKTABLE)
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(BadSidecarError, match="just made it"):
+        write(tmp_path / "a.jpg", ["cat"])
+    assert other.read_text() == DARKTABLE
+    assert list(tmp_path.iterdir()) == [other]
