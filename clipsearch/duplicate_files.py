@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipsearch import placing
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.likenesses import digests, drop_photos
+from clipsearch.collection import Collection, Placement
 from clipsearch.errors import PhotoError, UsageError
 from clipsearch.lock import writer_lock
 from clipsearch.photos.files import read_bytes
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clipsearch.catalog.catalog import Root
-    from clipsearch.placing import Placement
     from clipsearch.types import Duplicate, Photo
 
     Groups = Sequence[Sequence[Duplicate]]
@@ -28,66 +26,68 @@ if TYPE_CHECKING:
 _BATCH = 100
 
 
-def links(roots: Sequence[Root], groups: Groups, folder: Path) -> list[Placement]:
-    """Where to link to the photos of each group: `0001/1 IMG_1.jpg` is the best of the first.
+def link(roots: Sequence[Root], groups: Groups, folder: Path, *, dry_run: bool) -> Iterator[Placement]:
+    """Link to the photos of each group: `0001/1 IMG_1.jpg` is the best of the first.
 
     Raises:
         UsageError: The folder overlaps one that is indexed.
     """
     _check_apart(roots, folder)
+    collection = Collection(folder, "link", dry_run=dry_run)
     digits = max(4, len(str(len(groups))))
-    return placing.plan(
-        (one.photo.path, folder / f"{number:0{digits}}" / f"{rank} {one.photo.path.name}")
+    return (
+        collection.add(one.photo.path, Path(f"{number:0{digits}}", f"{rank} {one.photo.path.name}"))
         for number, group in enumerate(groups, 1)
         for rank, one in enumerate(group, 1)
     )
 
 
-def link(planned: Sequence[Placement]) -> Iterator[Placement]:
-    """Make the links."""
-    for placement in planned:
-        try:
-            yield replace(placement, target=placing.link(placement.source, placement.target))
-        except OSError as error:
-            yield replace(placement, failure=_reason(error))
+def move(catalog: Catalog, groups: Groups, folder: Path, *, dry_run: bool) -> Iterator[Placement]:
+    """Move all but the best of each group: `2023/1.jpg` of `~/Photos` to `Photos/2023/1.jpg`.
 
+    Each is moved only while it and the best of its group are what was compared.
 
-def moves(roots: Sequence[Root], groups: Groups, folder: Path) -> list[Placement]:
-    """Where to move all but the best of each group: `2023/1.jpg` of `~/Photos` to `Photos/2023/1.jpg`.
+    Args:
+        catalog: The library's, open for reading.
+        groups: What was found in it.
+        folder: Where to.
+        dry_run: Only say where to.
 
     Raises:
         UsageError: The folder overlaps one that is indexed.
     """
+    roots = catalog.roots()
     _check_apart(roots, folder)
-    return placing.plan(
-        (one.photo.path, folder / _with_root(roots, one.photo.path)) for group in groups for one in group[1:]
+    collection = Collection(folder, "move", dry_run=dry_run)
+    if not dry_run:
+        return _move(catalog.path.parent, roots, groups, collection)
+    return (
+        collection.add(one.photo.path, _with_root(roots, one.photo.path))
+        for group in groups
+        for one in group[1:]
     )
 
 
-def move(catalog: Catalog, groups: Groups, planned: Sequence[Placement]) -> Iterator[Placement]:
-    """Move the photos, each only while it and the best of its group are what was compared.
-
-    Args:
-        catalog: The library's, open for reading.
-        groups: What was planned for.
-        planned: From `moves`.
-    """
-    targets = iter(planned)
-    folder = catalog.path.parent
-    with writer_lock(folder), Catalog(folder, write=True) as writer:
+def _move(
+    library: Path, roots: Sequence[Root], groups: Groups, collection: Collection
+) -> Iterator[Placement]:
+    with writer_lock(library), Catalog(library, write=True) as writer:
         gone: list[int] = []
         try:
             for best, *others in groups:
                 sums = digests(writer, [best.photo.content, *(one.photo.content for one in others)])
                 kept = _failure(best.photo, sums)
                 for one in others:
-                    placement = next(targets)
+                    path = one.photo.path
                     failure = (
                         f"the best of its group, {best.photo.path}: {kept}"
                         if kept
                         else _failure(one.photo, sums) or _is_the_same(best.photo, one.photo)
                     )
-                    placed = replace(placement, failure=failure) if failure else _moved(placement)
+                    if failure:
+                        yield Placement(path, None, failure=failure)
+                        continue
+                    placed = collection.add(path, _with_root(roots, path))
                     if placed.failure is None:
                         gone.append(one.photo.id)
                     yield placed
@@ -96,13 +96,6 @@ def move(catalog: Catalog, groups: Groups, planned: Sequence[Placement]) -> Iter
                     gone = []
         finally:
             drop_photos(writer, gone)
-
-
-def _moved(placement: Placement) -> Placement:
-    try:
-        return replace(placement, target=placing.move(placement.source, placement.target))
-    except OSError as error:
-        return replace(placement, failure=_reason(error))
 
 
 def _failure(photo: Photo, sums: dict[int, bytes]) -> str | None:

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
-    from clipsearch.placing import Placement
     from clipsearch.roots import Walk
     from clipsearch.types import Model, ModelSource, Photo
 
@@ -820,14 +820,13 @@ class Library:
 
         Raises:
             UsageError: The folder lies in one that is indexed, or around it.
+            OutputError: The folder cannot be written.
             LibraryBusyError: Another process is writing to this library.
             LibraryWriteError: The library cannot be written.
         """
-        from clipsearch.duplicate_files import move, moves
+        from clipsearch.duplicate_files import move
 
-        catalog = self._session().catalog
-        planned = moves(catalog.roots(), groups, absolute(folder))
-        return iter(planned) if dry_run else move(catalog, groups, planned)
+        return move(self._session().catalog, groups, absolute(folder), dry_run=dry_run)
 
     def link_duplicates(
         self, groups: Sequence[Sequence[Duplicate]], folder: Path | str, *, dry_run: bool = False
@@ -844,11 +843,11 @@ class Library:
 
         Raises:
             UsageError: The folder lies in one that is indexed, or around it.
+            OutputError: The folder cannot be written.
         """
-        from clipsearch.duplicate_files import link, links
+        from clipsearch.duplicate_files import link
 
-        planned = links(self._session().catalog.roots(), groups, absolute(folder))
-        return iter(planned) if dry_run else link(planned)
+        return link(self._session().catalog.roots(), groups, absolute(folder), dry_run=dry_run)
 
     def status(self) -> LibraryStatus:
         """What the library holds.

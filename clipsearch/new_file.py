@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from clipsearch.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# What network and FUSE file systems say that cannot flush a folder.
+_NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def check_new(file: Path) -> None:
@@ -86,17 +90,21 @@ def _draft_of(file: Path) -> Path:
 
 
 def publish(draft: Path, file: Path) -> None:
-    """Give a complete file its name. The draft may keep its own, too.
+    """Give a complete file another name on the same disk, never over what has it; durable on return.
+
+    Killed or interrupted anywhere, the file has one of the two names, or both.
 
     Raises:
         FileExistsError: Something of that name is there already.
-        OSError: The disk does not do it.
+        OSError: The disk does not do it, or is another (`errno.EXDEV`); the draft is where it was.
     """
     try:
         os.link(draft, file)
     except FileExistsError:
         raise
-    except OSError:  # a disk without hard links: the name is taken first, then given to the draft
+    except OSError as error:  # a disk without hard links: the name is taken first, then given to the draft
+        if error.errno == errno.EXDEV:
+            raise
         with file.open("xb"):
             pass
         try:
@@ -104,6 +112,41 @@ def publish(draft: Path, file: Path) -> None:
         except OSError:
             file.unlink()
             raise
+        flush_folder(file.parent)
+    else:
+        hand_over(draft, file)
+
+
+def hand_over(old: Path, new: Path) -> None:
+    """Remove a file that is whole in another place, too, once that place is durable.
+
+    Raises:
+        OSError: It cannot be removed; the other is taken back.
+    """
+    try:
+        flush_folder(new.parent)
+        old.unlink()
+    except OSError:  # nothing broader: an interrupt may come when the old one has just gone
+        if os.path.lexists(old):
+            new.unlink()
+        raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a new name in a folder durable, where the system can (not on Windows).
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in _NOT_FLUSHED:
+                raise
+        finally:
+            os.close(handle)
 
 
 def write_output(file: Path, data: bytes) -> None:

@@ -7,7 +7,6 @@ there are; killed anywhere, the catalog names files that are complete.
 
 from __future__ import annotations
 
-import os
 import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.catalog.catalog import Segment
 from clipsearch.errors import LibraryWriteError
+from clipsearch.new_file import flush_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -207,7 +207,7 @@ def draft(folder: Path, key: int) -> Iterator[tuple[Path, Path]]:
         yield path, final
         if path.exists():
             path.replace(final)
-            _flush_folder(folder)
+            flush_folder(folder)
     except OSError as error:
         raise LibraryWriteError(
             f"the vector index cannot be written in {folder} ({(error.strerror or str(error)).lower()})",
@@ -238,13 +238,3 @@ def _sweep(folder: Path, key: int, segments: Sequence[Segment]) -> None:
         if path.name not in named:
             with suppress(OSError):  # on Windows a reader may still have it mapped: swept next time
                 path.unlink()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -150,6 +150,13 @@ def run(made: Made, capture: Capture, *arguments: str, code: int = 0) -> bytes:
     return capture.readouterr().out
 
 
+def said(made: Made, capture: Capture, *arguments: str, code: int = 0) -> str:
+    """As `run`, for what is said beside the result."""
+    capture.readouterr()
+    assert main(["duplicates", *arguments, "--library", str(made.library)]) == code
+    return capture.readouterr().err.decode()
+
+
 def groups(made: Made, capture: Capture, *arguments: str) -> list[list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
     for record in json.loads(run(made, capture, *arguments, "--format", "json")):
@@ -276,9 +283,14 @@ def test_filters_say_what_is_compared(made: Made, capsysbinary: Capture) -> None
 
 def test_links_are_made_a_folder_a_group(made: Made, tmp_path: Path, capsysbinary: Capture) -> None:
     wanted = groups(made, capsysbinary)
-    run(made, capsysbinary, "--link-to", str(tmp_path / "look"), "--dry-run")
-    assert not (tmp_path / "look").exists()
-    run(made, capsysbinary, "--link-to", str(tmp_path / "look"))
+    look, photos = tmp_path / "look", sum(map(len, wanted))
+    told = said(made, capsysbinary, "--link-to", str(look), "--dry-run")
+    assert told.endswith(f"\n{photos} photos would be linked into {look}\n")
+    assert not look.exists()
+    told = said(made, capsysbinary, "--link-to", str(look))
+    assert told.endswith(f"\n{photos} photos linked into {look}\n")
+    told = said(made, capsysbinary, "--link-to", str(look))
+    assert told.endswith(f"\n0 photos linked into {look}; {photos} there already\n")
     folders = sorted((tmp_path / "look").iterdir())
     assert len(folders) == len(wanted)
     for folder, group in zip(folders, wanted, strict=True):
@@ -297,7 +309,8 @@ def test_all_but_the_best_are_moved_and_the_library_knows(
     taken.write_bytes(b"mine")
     plan = run(own, capsysbinary, "--move-to", str(away), "--dry-run", "--format", "jsonl").splitlines()
     assert all_bytes(own.photos) == before
-    run(own, capsysbinary, "--move-to", str(away), "--yes")
+    told = said(own, capsysbinary, "--move-to", str(away), "--yes")
+    assert told.endswith(f"\n{len(plan)} photos moved into {away}\n")
     assert taken.read_bytes() == b"mine"
     assert all_bytes(own.photos, away) == before + Counter([b"mine"])
     for line in map(json.loads, plan):
@@ -348,7 +361,14 @@ def test_a_photo_that_has_changed_meanwhile_stays(own: Made, tmp_path: Path, cap
     changed.write_bytes(changed.read_bytes() + b"edited")
     best = Path(wanted[1][0]["path"])
     best.write_bytes(b"edited")
-    run(own, capsysbinary, "--move-to", str(tmp_path / "away"), "--yes", code=2)
+    told = said(own, capsysbinary, "--move-to", str(tmp_path / "away"), "--yes", code=2)
+    assert f"not moved: {changed} (it has changed)" in told
+    assert f"(the best of its group, {best}: it has changed)" in told
+    others = sum(len(group) - 1 for group in wanted)
+    failed = len(wanted[1])  # its others, and the one that has changed
+    assert (
+        f"{others - failed} photos moved into {tmp_path / 'away'}\nerror: {failed} of {others} photos" in told
+    )
     assert changed.is_file()
     assert all(Path(record["path"]).is_file() for record in wanted[1])
 

@@ -210,7 +210,7 @@ def test_a_failed_write_leaves_the_library_as_it_was(
     made.refresh()
     before = made.files
     made.add(2 * room)
-    flush, calls = vector_files._flush_folder, iter([True])
+    flush, calls = vector_files.flush_folder, iter([True])
 
     def full_disk(folder: Path) -> None:
         flush(folder)
@@ -218,7 +218,7 @@ def test_a_failed_write_leaves_the_library_as_it_was(
             raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(vector_files, "_flush_folder", full_disk)
+        patch.setattr(vector_files, "flush_folder", full_disk)
         with pytest.raises(LibraryWriteError, match="disk full"):
             made.refresh()
     assert made.files == before

@@ -167,7 +167,7 @@ def test_the_plot_has_a_bar_for_each_label_and_its_surest_photos(
         (("--html", "new"), "end it in .html"),
         (("--copy-to", "there.png"), "not a folder"),
         (("--copy-to", "x", "--link-to", "y"), "--copy-to and --link-to together"),
-        (("--dry-run",), "--dry-run without anything to do"),
+        (("--dry-run",), "--dry-run without --copy-to or --link-to"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_any_search(

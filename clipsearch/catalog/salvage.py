@@ -19,6 +19,7 @@ from clipsearch.catalog.checks import drop_unsound_rows, read_all_again
 from clipsearch.catalog.connection import DATABASE_ERRORS, PAGE_SIZE, PRIVATE, connect, spoken_errors
 from clipsearch.catalog.vector import checksum_of
 from clipsearch.errors import LibraryDamagedError, LibraryWriteError
+from clipsearch.new_file import flush_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,6 +135,7 @@ def copy_database(source: Path, target: Path) -> Path:
             shutil.copyfileobj(reader, writer, 1 << 20)
             writer.flush()
             os.fsync(writer.fileno())
+    flush_folder(target.parent)
     return target
 
 
@@ -167,6 +169,7 @@ def replace(new: Path, target: Path) -> None:
     with new.open("rb+") as file:
         os.fsync(file.fileno())
     new.replace(target)
+    flush_folder(target.parent)
 
 
 def _count_photos(source: sqlite3.Connection) -> int | None:

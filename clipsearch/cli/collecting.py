@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - evaluated for Typer
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +15,9 @@ from clipsearch.cli.wording import count
 from clipsearch.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from clipsearch.collection import Placement, Way
 
 _PANEL = "To collect photos"
 
@@ -25,6 +27,9 @@ def _option(*names: str, metavar: str | None = None, help: str) -> Any:  # noqa:
 
 
 DryRun = Annotated[bool, _option("--dry-run", help="Say what would be copied or linked, and do nothing.")]
+
+
+_WORDS = {"copy": ("copying", "copied"), "link": ("linking", "linked"), "move": ("moving", "moved")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +60,58 @@ class Collecting:
             return
         from clipsearch.collection import Collection
 
-        collections: dict[str, Collection] = {}
-        verb = "link" if self.link else "copy"
-        done = "linked" if self.link else "copied"
-        new = failed = 0
+        way: Way = "link" if self.link else "copy"
+        collection = Collection(self.folder, way, dry_run=self.dry_run)
+        placements: Iterable[Placement] = (
+            collection.add(photo, Path(name, photo.name)) for name, photo in photos
+        )
         with Reporter() as reporter:
-            for number, (name, photo) in enumerate(photos, 1):
-                if name not in collections:
-                    folder = self.folder / name
-                    collections[name] = Collection(folder, link=self.link, dry_run=self.dry_run)
-                try:
-                    place = collections[name].add(photo)
-                except PhotoError as error:
-                    reporter.notice(f"not {done}: {shown(photo)} ({error.message})")
-                    failed += 1
-                    continue
-                new += place.new
-                if not self.dry_run:
-                    reporter.work(f"{verb}ing", "photos", number, len(photos))
-                elif place.new:
-                    reporter.notice(f"would {verb} {shown(photo)} to {shown(place.target)}")
-        there = len(photos) - new - failed
-        would = "would be " if self.dry_run else ""
-        what = f"{count(new, 'photo')} {would}{done} into {shown(self.folder)}"
-        remark(what + (f"; {there:,} there already" if there else ""))
-        if failed:
-            raise PhotoError(
-                f"{failed:,} of {count(len(photos), 'photo')} could not be {done}", "the lines above say why"
-            )
+            if self.dry_run:
+                placements = _foretold(placements, way, reporter)
+            put(placements, way, self.folder, len(photos), reporter, dry_run=self.dry_run)
+
+
+def _foretold(placements: Iterable[Placement], way: Way, reporter: Reporter) -> Iterator[Placement]:
+    for placement in placements:
+        if placement.target is not None and placement.new:
+            reporter.notice(f"would {way} {shown(placement.source)} to {shown(placement.target)}")
+        yield placement
+
+
+def put(
+    placements: Iterable[Placement], way: Way, folder: Path, total: int, reporter: Reporter, *, dry_run: bool
+) -> None:
+    """Have photos put in their places, and say how many were, and why others were not.
+
+    Args:
+        placements: Each is done when it is asked for.
+        way: How.
+        folder: Where.
+        total: How many there will be.
+        reporter: Where to say it.
+        dry_run: None is really done.
+
+    Raises:
+        OutputError: A folder cannot be written.
+        PhotoError: Some have no place; all others do.
+    """
+    doing, done = _WORDS[way]
+    new = failed = 0
+    for number, placement in enumerate(placements, 1):
+        if placement.failure is not None:
+            reporter.notice(f"not {done}: {shown(placement.source)} ({placement.failure})")
+        failed += placement.failure is not None
+        new += placement.new
+        if not dry_run:
+            reporter.work(doing, "photos", number, total)
+    reporter.rest()
+    there = total - new - failed
+    what = f"{count(new, 'photo')} {'would be ' if dry_run else ''}{done} into {shown(folder)}"
+    remark(what + (f"; {there:,} there already" if there else ""))
+    if failed:
+        raise PhotoError(
+            f"{failed:,} of {count(total, 'photo')} could not be {done}", "the lines above say why"
+        )
 
 
 NOT_COLLECTED = Collecting()
@@ -90,18 +119,31 @@ Collected = Annotated[Collecting, "the options of `_collecting`"]
 """A command's parameter in whose place `collected` puts them."""
 
 
-def _checked_folder(folder: Path | None) -> Path | None:
-    """A folder as typed, made absolute.
+def chosen_folder(options: Mapping[str, Path | None], *, dry_run: bool) -> Path | None:
+    """The one folder that photos are to be put into, made absolute; None for none.
+
+    Args:
+        options: What was typed for each of them.
+        dry_run: Needs one of them.
 
     Raises:
-        UsageError: What is there is no folder.
+        UsageError: More than one, or what is there is no folder.
     """
-    if folder is None:
+    named = {name: folder for name, folder in options.items() if folder is not None}
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} together", "leave one of them out")
+    if not named:
+        if dry_run:
+            raise UsageError(
+                f"--dry-run without {' or '.join(options)}", f"add {' DIR or '.join(options)} DIR"
+            )
         return None
-    wanted = folder.expanduser().absolute()
-    if wanted.exists() and not wanted.is_dir():
-        raise UsageError(f"not a folder: {wanted}", "name a folder, there or not there yet")
-    return wanted
+    from clipsearch.roots import absolute
+
+    (folder,) = map(absolute, named.values())
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"not a folder: {folder}", "name a folder, there or not there yet")
+    return folder
 
 
 def _collecting(
@@ -114,11 +156,8 @@ def _collecting(
     ] = None,
     dry_run: DryRun = False,
 ) -> Collecting:
-    if copy_to and link_to:
-        raise UsageError("--copy-to and --link-to together", "leave one of them out")
-    if dry_run and not (copy_to or link_to):
-        raise UsageError("--dry-run without anything to do", "add --copy-to DIR or --link-to DIR")
-    return Collecting(_checked_folder(copy_to or link_to), link=link_to is not None, dry_run=dry_run)
+    folder = chosen_folder({"--copy-to": copy_to, "--link-to": link_to}, dry_run=dry_run)
+    return Collecting(folder, link=link_to is not None, dry_run=dry_run)
 
 
 def _sorting(
@@ -129,9 +168,9 @@ def _sorting(
     link: Annotated[bool, _option("--link", help="With --into: symbolic links instead of copies.")] = False,
     dry_run: DryRun = False,
 ) -> Collecting:
-    if into is None and (link or dry_run):
-        raise UsageError(f"--{'link' if link else 'dry-run'} without --into", "add --into DIR")
-    return Collecting(_checked_folder(into), link=link, dry_run=dry_run)
+    if link and into is None:
+        raise UsageError("--link without --into", "add --into DIR")
+    return Collecting(chosen_folder({"--into": into}, dry_run=dry_run), link=link, dry_run=dry_run)
 
 
 def sorted_out(command: Callable[..., int]) -> Callable[..., int]:

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.cli.collecting import chosen_folder, put
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.table import Column, Table
-from clipsearch.cli.terminal import console, remark, shown
+from clipsearch.cli.terminal import remark, shown
 from clipsearch.cli.wording import count, size
 from clipsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from clipsearch.cli.render import Record
-    from clipsearch.library import Library
-    from clipsearch.placing import Placement
+    from clipsearch.collection import Placement, Way
     from clipsearch.types import Duplicate
 
     Groups = Sequence[Sequence[Duplicate]]
@@ -80,7 +80,7 @@ def duplicates(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Make a folder of links for each group, to look at.",
+            help="Make a folder of symbolic links for each group, to look at.",
             rich_help_panel=_ACTIONS,
         ),
     ] = None,
@@ -94,7 +94,9 @@ def duplicates(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only list what would be made or moved.", rich_help_panel=_ACTIONS),
+        typer.Option(
+            "--dry-run", help="List what would be linked or moved, and do nothing.", rich_help_panel=_ACTIONS
+        ),
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Move without asking.", rich_help_panel=_ACTIONS)
@@ -112,7 +114,7 @@ def duplicates(
     ([cyan]--format paths[/cyan], [cyan]-0[/cyan]) leave the best out.
     """
     form = chosen(output, null=null)
-    _check(link_to, move_to, dry_run=dry_run)
+    folder = chosen_folder({"--link-to": link_to, "--move-to": move_to}, dry_run=dry_run)
     if not (exact or similar or bursts):
         exact = similar = True
     with Reporter() as reporter, open_library(library, reporter) as opened:
@@ -124,29 +126,23 @@ def duplicates(
         if not groups:
             remark("no duplicates")
             return Exit.NOTHING_FOUND
-        if move_to is not None:
-            planned = opened.move_duplicates(groups, move_to, dry_run=True)  # refuses before it asks
+        if folder is not None:
+            way: Way = "link" if link_to else "move"
+            act = opened.link_duplicates if link_to else opened.move_duplicates
+            placements: Iterable[Placement] = act(groups, folder, dry_run=True)  # refuses before it asks
             if dry_run:
-                return _write_plan(planned, form, null=null)
-            if not yes and not _confirmed(f"Move {_summary(groups)} to {shown(move_to)}?"):
+                placements = _written_plan(placements, form, null=null)
+            elif yes or link_to or _confirmed(f"Move {_summary(groups)} to {shown(folder)}?"):
+                placements = act(groups, folder)
+            else:
                 remark("nothing was moved")
                 return Exit.DONE
-            return _move(opened, reporter, groups, move_to)
-        if link_to is not None:
-            planned = opened.link_duplicates(groups, link_to, dry_run=True)
-            return (
-                _write_plan(planned, form, null=null) if dry_run else _link(opened, reporter, groups, link_to)
-            )
+            total = sum(map(len, groups)) - (len(groups) if move_to else 0)
+            put(placements, way, folder, total, reporter, dry_run=dry_run)
+            return Exit.DONE
     _write(groups, form, null=null)
     remark(f"{_summary(groups)} beside the best of {count(len(groups), 'group')}")
     return Exit.DONE
-
-
-def _check(link_to: Path | None, move_to: Path | None, *, dry_run: bool) -> None:
-    if link_to is not None and move_to is not None:
-        raise UsageError("--link-to and --move-to together", "leave one of them out")
-    if dry_run and link_to is None and move_to is None:
-        raise UsageError("--dry-run is for --link-to and --move-to", "without them nothing is done anyway")
 
 
 def _summary(groups: Groups) -> str:
@@ -206,37 +202,6 @@ def _write_table(groups: Groups) -> None:
         table.row([str(cell) for cell in cells], path)
 
 
-def _link(opened: Library, reporter: Reporter, groups: Groups, folder: Path) -> int:
-    made, failed = _watched(
-        opened.link_duplicates(groups, folder), reporter, "linking", sum(map(len, groups))
-    )
-    console().print(f"{count(made, 'link')} to {count(len(groups), 'group')} in {shown(folder)}.")
-    return Exit.FAILED if failed else Exit.DONE
-
-
-def _move(opened: Library, reporter: Reporter, groups: Groups, folder: Path) -> int:
-    total = sum(len(group) - 1 for group in groups)
-    made, failed = _watched(opened.move_duplicates(groups, folder), reporter, "moving", total)
-    stayed = f"the best of {count(len(groups), 'group')} stayed"
-    console().print(f"Moved {count(made, 'photo')} to {shown(folder)}; {stayed}.")
-    return Exit.FAILED if failed else Exit.DONE
-
-
-def _watched(
-    placements: Iterator[Placement], reporter: Reporter, title: str, total: int
-) -> tuple[int, list[Placement]]:
-    """Have the work done; returns how many files were put where they should, and tells of the others."""
-    done, failed = 0, []
-    for done, placement in enumerate(placements, 1):
-        reporter.work(title, "photos", done, total)
-        if placement.failure is not None:
-            failed.append(placement)
-    reporter.rest()
-    for placement in failed:
-        remark(f"left where it is: {shown(placement.source)}: {placement.failure}")
-    return done - len(failed), failed
-
-
 def _confirmed(question: str) -> bool:
     """Ask on the terminal.
 
@@ -250,15 +215,15 @@ def _confirmed(question: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def _write_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> int:
+def _written_plan(placements: Iterable[Placement], output: Format, *, null: bool) -> list[Placement]:
+    """Write from where to where."""
+    planned = list(placements)
+    moves = [(one.source, one.target) for one in planned if one.target is not None]
     if output is Format.TABLE:
-        rows = [(shown(placement.source), placement.target) for placement in placements]
-        table = Table([Column("from", max((len(source) for source, _ in rows), default=0))], "to")
-        for source, target in rows:
-            table.row([source], target)
+        table = Table([Column("from", max((len(shown(source)) for source, _ in moves), default=0))], "to")
+        for source, target in moves:
+            table.row([shown(source)], target)
     else:
-        records: Iterator[Record] = (
-            {"path": str(placement.source), "target": str(placement.target)} for placement in placements
-        )
+        records: Iterable[Record] = ({"path": str(source), "target": str(target)} for source, target in moves)
         write_records(records, output, null=null)
-    return Exit.DONE
+    return planned
