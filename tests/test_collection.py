@@ -91,7 +91,11 @@ def test_every_photo_has_one_place_of_its_own_and_nothing_is_overwritten(
 
 @given(
     wanted=st.lists(
-        NAMES | st.text(min_size=1, max_size=200).map(lambda name: f"{len(name)} {name}"), max_size=12
+        NAMES
+        | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200).map(
+            lambda name: f"{len(name)} {name}"
+        ),
+        max_size=12,
     )
 )
 @settings(deadline=None)
@@ -145,10 +149,13 @@ def test_every_label_has_a_folder_name_of_its_own_that_every_system_takes(labels
         assert len(name.encode()) <= 120
 
 
-@given(NAMES | st.text(st.characters(exclude_characters="/\0"), min_size=1), st.integers(2, 10**6))
+@given(
+    NAMES | st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1),
+    st.integers(2, 10**6),
+)
 def test_a_numbered_name_fits_and_keeps_its_suffix(name: str, number: int) -> None:
     made = numbered(name, number)
-    assert len(os.fsencode(made.encode("utf-8", "replace"))) <= 255
+    assert len(os.fsencode(made)) <= 255
     assert f" ({number})" in made
     if name.endswith(".jpg") and len(name) > 4:
         assert made.endswith(f" ({number}).jpg")
