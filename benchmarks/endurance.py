@@ -12,6 +12,7 @@ import csv
 import io
 import math
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import tempfile
 import time
 from argparse import BooleanOptionalAction
 from bisect import bisect_left
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
@@ -34,6 +35,8 @@ from benchmarks.process import Command, ProgramFailedError, counters, in_own_pro
 from benchmarks.report import Row, Wanted, parser, show
 from clipsearch import Library
 from clipsearch.catalog.catalog import Catalog
+from clipsearch.catalog.connection import PAGE_SIZE
+from clipsearch.catalog.schema import MIGRATIONS
 from clipsearch.errors import NoLibraryError
 from clipsearch.machine import usable_cores
 from clipsearch.vector_files import MIN_TAIL
@@ -254,12 +257,16 @@ def computed_size(photos: int) -> float:
     index (from `MIN_TAIL` photos on); its path, once in the table and once in its index; the SHA-256, the
     same; and some 100 bytes of ids, sizes, times and headers in seven B-trees. A page of 8 KiB holds 15
     vectors of 256 dimensions, and 3.5 % stay empty. The index of hashes, into which is inserted at random,
-    is full to ln 2, as B-trees are (Yao, On random 2-3 trees, 1978).
+    is full to ln 2, as B-trees are (Yao, On random 2-3 trees, 1978). Each B-tree has a page, though empty.
     """
+    with closing(sqlite3.connect(":memory:")) as empty:
+        for migration in MIGRATIONS:
+            migration(empty)
+        (trees,) = empty.execute("SELECT count(*) FROM sqlite_master WHERE rootpage > 0").fetchone()
     vector, path, digest = 2 * _DIM, len(path_of(0)), 32
     in_catalog = 1.035 * vector + 2 * path + digest + (digest + 10) / math.log(2) + 100
     in_index = vector + 8 if photos > MIN_TAIL else 0
-    return photos * (in_catalog + in_index)
+    return int(trees) * PAGE_SIZE + photos * (in_catalog + in_index)
 
 
 def _per_photo(window: list[Sample], name: str) -> float:
