@@ -124,7 +124,7 @@ def test_every_nasty_file_is_indexed_or_skipped_with_a_reason_in_one_run(promise
     report = json.loads(out)
     assert index.returncode == 0
     for line in said.decode().splitlines():  # libtiff and others would print warnings
-        assert line.startswith(("embedding: ", "looking ", "this is the small "))
+        assert line.startswith(("embedding: ", "looking ", "preparing ", "this is the small "))
     pictures = [item for item in scan(nasty) if isinstance(item, FoundFile)]
     refused = skipped()
     assert report["new"] + report["copied"] + report["skipped"] == len(pictures)
