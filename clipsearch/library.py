@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from clipsearch import query, vector_files, zeroshot
-from clipsearch.catalog import schema
+from clipsearch import index_run, query, vector_files, zeroshot
+from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
-from clipsearch.encoders.opening import open_image_encoder
 from clipsearch.encoders.registry import resolve
-from clipsearch.errors import (
-    LibraryWriteError,
-    ModelError,
-    ModelMismatchError,
-    ModelUnavailableError,
-    UsageError,
-)
+from clipsearch.encoders.shared import Encoders
+from clipsearch.errors import LibraryWriteError, UsageError
 from clipsearch.lock import writer_lock
-from clipsearch.roots import absolute, check_folders, is_bare, is_offline, plan
+from clipsearch.roots import absolute, check_folders, is_offline, plan
 from clipsearch.session import Session
 from clipsearch.types import (
     Backup,
@@ -28,11 +22,12 @@ from clipsearch.types import (
     Duplicate,
     Examination,
     Filters,
-    IndexProgress,
+    FolderCount,
     IndexReport,
     LibraryStatus,
     Listeners,
     Match,
+    MonthCount,
     OptimizeReport,
     Prediction,
     Repair,
@@ -59,8 +54,6 @@ if TYPE_CHECKING:
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
-DEFAULT_MODEL = "default"
-BUILTIN_MODEL = "builtin"
 _BUILTIN_NOTE = (
     "this is the small built-in model, which knows everyday things and simple scenes;"
     " for a full one: clipsearch index FOLDER --library NEW --model default"
@@ -69,10 +62,6 @@ _BUILTIN_NOTE = (
 
 def _silent(_title: str, _unit: str, _done: int, _total: int) -> None:
     """Nobody listens."""
-
-
-class _StoppedError(Exception):
-    """The user wants a run to end."""
 
 
 class Library:
@@ -84,11 +73,15 @@ class Library:
     Args:
         path: The library's folder.
         listeners: Where to report notices and progress.
+        encoders: Those of another Library of this folder, to share them.
     """
 
-    def __init__(self, path: Path, *, listeners: Listeners = Listeners()) -> None:
+    def __init__(
+        self, path: Path, *, listeners: Listeners = Listeners(), encoders: Encoders | None = None
+    ) -> None:
         self.path = path
         self._listeners = listeners
+        self._encoders = encoders or Encoders()
         self._opened: Session | None = None
         self._told_of_model = False
 
@@ -106,8 +99,12 @@ class Library:
         """The library in `path`, or the user's own."""
         return cls(cls.default_path() if path is None else absolute(path), listeners=listeners)
 
+    def another(self, *, listeners: Listeners = Listeners()) -> Library:
+        """The same library for another thread; the two share loaded models."""
+        return Library(self.path, listeners=listeners, encoders=self._encoders)
+
     def close(self) -> None:
-        """Let go of files and models; the library may be used again after."""
+        """Let go of files; the library may be used again after."""
         if self._opened is not None:
             self._opened.close()
         self._opened = None
@@ -161,9 +158,9 @@ class Library:
             check_folders(roots, ())
 
         def open_encoder(source: ModelSource | None, photos: int) -> ImageEncoder:
-            return self._open_encoder(source, device, batch_size, photos)
+            return index_run.open_encoder(source, device, batch_size, photos, self._listeners)
 
-        return self._run(
+        return self._refresh(
             lambda catalog: plan(catalog, roots, exclude),
             open_encoder,
             wanted,
@@ -201,89 +198,47 @@ class Library:
         from clipsearch.encoders.kept import KeptEncoder
         from clipsearch.watching import Watch
 
-        kept = KeptEncoder(lambda source: self._open_encoder(source, device, batch_size, None))
+        kept = KeptEncoder(
+            lambda source: index_run.open_encoder(source, device, batch_size, None, self._listeners)
+        )
 
         def refresh(walks: Callable[[Catalog], list[Walk]]) -> IndexReport:
             if not (self.path / FILE_NAME).exists():
                 raise nothing_indexed(self.path)  # deleted meanwhile: no reason to make another
-            report = self._run(walks, kept.open, stop=stop)
+            report = self._refresh(walks, kept.open, stop=stop)
             on_refresh(report)
             return report
 
         check_folders((), self._session().catalog.roots())
         Watch(self._session().catalog, refresh, kept, self._listeners, stop).run(poll)
 
-    def _run(
+    def _refresh(
         self,
         walks_of: Callable[[Catalog], list[Walk]],
         open_encoder: Callable[[ModelSource | None, int], ImageEncoder],
         wanted: ModelSource | None = None,
         *,
         retry_skipped: bool = False,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool],
     ) -> IndexReport:
-        """One index run, under the writer's lock."""
-        with writer_lock(self.path), Catalog(self.path, write=True) as catalog:
-            from clipsearch.indexing import Indexer
-
-            known = catalog.current_model()
-            if known and wanted and wanted != known[1].source and not catalog.last_embedding(known[0]):
-                known = None  # the run that chose it ended before it had embedded anything
-            if known and wanted and wanted != known[1].source:
-                raise ModelMismatchError(
-                    f"this library was made with {known[1].source}, not with {wanted}",
-                    "leave the model away, or make another library for it: --library DIR",
-                )
-
-            source = known[1].source if known else wanted
-            indexer = Indexer(
-                catalog, known, partial(open_encoder, source), listeners=self._listeners, stop=stop
-            )
-            before = {root.id for root in catalog.roots()}
-            walks = walks_of(catalog)
-            report = indexer.run(walks, retry_skipped=retry_skipped)
-            for walk in walks:
-                # A folder without a single picture was a slip, or is yet to be filled: not a root.
-                if walk.root.id not in before and not report.interrupted and is_bare(catalog, walk.root):
-                    catalog.remove_root(walk.root.id)
-            if indexer.model:
-                lost = bool(report.removed or report.changed or report.skipped)
-                vector_files.refresh(catalog, self.path, *indexer.model, lost=lost)
-                self._tell_of(indexer.model[1])
+        report, model = index_run.refresh(
+            self.path,
+            walks_of,
+            open_encoder,
+            wanted=wanted,
+            retry_skipped=retry_skipped,
+            listeners=self._listeners,
+            stop=stop,
+        )
+        if model is not None:
+            self._tell_of(model)
         if report.embedded and not report.interrupted:
-            self._prepare(report, stop)
+            index_run.prepare(self._session(), report, self._listeners, stop)
         return report
-
-    def _prepare(self, report: IndexReport, stop: Callable[[], bool]) -> None:
-        """Have ready, once for each model, what tells how good a match is; else the first query makes it."""
-
-        def told(done: int, total: int) -> None:
-            if stop():
-                raise _StoppedError
-            if self._listeners.index is not None:
-                self._listeners.index(IndexProgress("prepare", done, total, report))
-
-        with suppress(_StoppedError, ModelError):
-            self._session().prompts(told)
-
-    def _open_encoder(
-        self, source: ModelSource | None, device: str, batch_size: int | None, photos: int | None
-    ) -> ImageEncoder:
-        """The named model, or the default one; where that cannot be had, the built-in."""
-        listeners = self._listeners
-        if source is not None:
-            return open_image_encoder(
-                source, device=device, batch_size=batch_size, pictures=photos, listeners=listeners
-            )
-        try:
-            return self._open_encoder(resolve(DEFAULT_MODEL), device, batch_size, photos)
-        except ModelUnavailableError as error:
-            listeners.tell(f"{error.message}. Making this library with the small built-in model instead")
-            return self._open_encoder(resolve(BUILTIN_MODEL), device, batch_size, photos)
 
     def _tell_of(self, model: Model) -> None:
         """Say once, quietly, that a small model answers."""
-        if model.source.name == BUILTIN_MODEL and not self._told_of_model:
+        if model.source.name == index_run.BUILTIN_MODEL and not self._told_of_model:
             self._told_of_model = True
             self._listeners.tell(_BUILTIN_NOTE)
 
@@ -602,11 +557,12 @@ class Library:
 
     def search(
         self,
-        text: str = "",
+        text: str | Term = "",
         *,
-        add: Sequence[str] = (),
-        subtract: Sequence[str] = (),
+        add: Sequence[str | Term] = (),
+        subtract: Sequence[str | Term] = (),
         limit: int = 10,
+        offset: int = 0,
         filters: Filters = _ALL,
         min_score: float | None = None,
         only_matches: bool = False,
@@ -618,6 +574,7 @@ class Library:
             add: Further terms: texts, picture paths or URLs, with a weight in front as `2:term`.
             subtract: Terms to move away from.
             limit: At most this many photos; at least 1.
+            offset: Leave out so many of the best, for paging.
             filters: Which photos may answer; they are asked before ranking, so there are always as many
                 answers as asked for, if there are as many photos.
             min_score: Only photos with at least this cosine similarity.
@@ -630,7 +587,7 @@ class Library:
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
         """
-        terms = [query.parse_term(text)] if text or not (add or subtract) else []
+        terms = _terms([text] if text or not (add or subtract) else [], ())
         terms += _terms(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
@@ -638,32 +595,35 @@ class Library:
             query.combine(terms, rows),
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
+            offset=offset,
             filters=filters,
             min_score=min_score,
             only_matches=only_matches,
         )
 
-    def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Match]:
+    def newest(self, filters: Filters = _ALL, *, limit: int = 10, offset: int = 0) -> list[Match]:
         """The photos that pass filters, those taken last first, those without a date at the end.
 
         Args:
             filters: Which photos.
             limit: At most this many; at least 1.
+            offset: Leave out so many of the first, for paging.
 
         Raises:
             UsageError: A limit below 1.
             NoLibraryError: Nothing is indexed yet.
         """
-        photos = self._session().newest(filters, limit)
-        return [Match(rank, None, photo) for rank, photo in enumerate(photos, 1)]
+        photos = self._session().newest(filters, limit, offset)
+        return [Match(rank, None, photo) for rank, photo in enumerate(photos, offset + 1)]
 
     def similar(
         self,
-        image: Path | str,
+        image: Path | str | Term,
         *,
-        add: Sequence[str] = (),
-        subtract: Sequence[str] = (),
+        add: Sequence[str | Term] = (),
+        subtract: Sequence[str | Term] = (),
         limit: int = 10,
+        offset: int = 0,
         filters: Filters = _ALL,
         min_score: float | None = None,
         only_matches: bool = False,
@@ -674,18 +634,17 @@ class Library:
         For a photo that is indexed its stored embedding is used, and no model runs.
 
         Args:
-            image: Path or URL; indexed or not.
+            image: Path or URL; indexed or not. Or a term of another kind that stands for a picture.
             include_self: Let the picture itself and its exact copies answer, too.
-            add: As in `search`, and so are `subtract`, `limit`, `filters` and `min_score`.
+            add: As in `search`, and so are the others.
             subtract: See `search`.
             limit: See `search`.
+            offset: See `search`.
             filters: See `search`.
             min_score: See `search`.
             only_matches: See `search`.
         """
-        value = str(image)
-        kind = query.parse_term(value).kind
-        picture = Term(value, 1.0, "url" if kind == "url" else "image")
+        picture = image if isinstance(image, Term) else _picture_term(str(image))
         session = self._session()
         own, stored = session.picture(picture)
         terms = [picture, *_terms(add, subtract)]
@@ -699,6 +658,7 @@ class Library:
             query.combine(terms, rows),
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
+            offset=offset,
             filters=filters,
             min_score=min_score,
             only_matches=only_matches,
@@ -884,6 +844,51 @@ class Library:
             last_run=catalog.last_run(),
         )
 
+    def photo(self, key: int) -> Photo:
+        """The photo with an id that a match told.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none, or no more.
+        """
+        return self._session().catalog.photo(key)
+
+    def embed(self, picture: bytes) -> NDArray[np.float32]:
+        """The embedding of a picture under the library's model, for a `Term` of the kind `embedding`.
+
+        Args:
+            picture: The bytes of a file.
+
+        Returns:
+            `(dim,)` float32, unit length.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            PhotoError: It cannot be read.
+            ModelError: The model cannot be had.
+        """
+        return self._session().embed(picture)
+
+    def months(self, filters: Filters = _ALL) -> list[MonthCount]:
+        """How many photos were taken in each month, the first month first, those without a date last.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        session = self._session()
+        return overview.months(session.catalog, session.scope(filters))
+
+    def folders(self, inside: Path | str | None = None) -> list[FolderCount]:
+        """The folders right below one, by name, with the number of photos in and below each.
+
+        Args:
+            inside: A folder; None for those that are indexed.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return overview.folders(self._session().catalog, None if inside is None else absolute(inside))
+
     def skipped(self) -> list[SkippedFile]:
         """Files that could not be read, with the reason, by path."""
         return self._session().catalog.skipped()
@@ -892,7 +897,7 @@ class Library:
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = Session(self.path, self._listeners, self._tell_of)
+            self._opened = Session(self.path, self._listeners, self._tell_of, self._encoders)
         return self._opened
 
     def _there(self) -> Path:
@@ -914,5 +919,15 @@ class Library:
         return self._session().catalog.path.parent
 
 
-def _terms(add: Sequence[str], subtract: Sequence[str]) -> list[Term]:
-    return [query.parse_term(term) for term in add] + [query.parse_term(term, sign=-1) for term in subtract]
+def _picture_term(value: str) -> Term:
+    return Term(value, 1.0, "url" if query.parse_term(value).kind == "url" else "image")
+
+
+def _terms(add: Sequence[str | Term], subtract: Sequence[str | Term]) -> list[Term]:
+    signed = [(term, 1) for term in add] + [(term, -1) for term in subtract]
+    return [
+        replace(term, weight=sign * term.weight)
+        if isinstance(term, Term)
+        else query.parse_term(term, sign=sign)
+        for term, sign in signed
+    ]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +14,6 @@ from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
 from clipsearch.concepts import MARK, check_name, unknown
-from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
-from clipsearch.encoders.prompts import prompt_vectors
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
@@ -33,7 +29,8 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.concepts import Learned
     from clipsearch.catalog.scope import Scope
-    from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.encoders import TextEncoder
+    from clipsearch.encoders.shared import Encoders
     from clipsearch.photos.guarded import Decoder
     from clipsearch.types import Filters, Listeners, Model, Photo, Strength
 
@@ -48,20 +45,21 @@ class Session:
         folder: The library's folder.
         listeners: For notices and downloads.
         on_model: Told which model answers.
+        encoders: Other sessions' too.
 
     Raises:
         NoLibraryError: There is no library.
     """
 
-    def __init__(self, folder: Path, listeners: Listeners, on_model: Callable[[Model], None]) -> None:
+    def __init__(
+        self, folder: Path, listeners: Listeners, on_model: Callable[[Model], None], encoders: Encoders
+    ) -> None:
         self._folder = folder
         self._listeners = listeners
         self._on_model = on_model
         self.catalog = Catalog(folder)
         self._projection: tuple[int, Projection] | None = None
-        self._text_encoder: TextEncoder | None = None
-        self._image_encoder: ImageEncoder | None = None
-        self._prompts: tuple[str, NDArray[np.float32]] | None = None
+        self._encoders = encoders
         self._decoder: Decoder | None = None
 
     def close(self) -> None:
@@ -92,38 +90,15 @@ class Session:
 
     def texts(self) -> TextEncoder:
         """The model's text encoder."""
-        _, model = self.model()
-        if self._text_encoder is None or self._text_encoder.model.fingerprint != model.fingerprint:
-            self._text_encoder = open_text_encoder(model, listeners=self._listeners)
-        return self._text_encoder
+        return self._encoders.texts(self.model()[1], self._listeners)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`(n, dim)` unit embeddings of texts."""
         return self.texts().encode(texts)
 
     def prompts(self, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """`(prompts, dim)` unit embeddings of the generic prompts; see `prompt_vectors`.
-
-        Args:
-            progress: Told of prompts done, and of how many; where nobody listens, a notice says what
-                takes long.
-        """
-        _, model = self.model()
-        if self._prompts is None or self._prompts[0] != model.fingerprint:
-            self._prompts = model.fingerprint, prompt_vectors(model, self.texts, progress or self._patience())
-        return self._prompts[1]
-
-    def _patience(self) -> Callable[[int, int], None]:
-        """Tells what is going on once it has taken a second."""
-        due = time.monotonic() + 1
-
-        def told(_done: int, _total: int) -> None:
-            nonlocal due
-            if time.monotonic() > due:
-                due = math.inf
-                self._listeners.tell("preparing the model to tell how good matches are, this once")
-
-        return told
+        """`(prompts, dim)` unit embeddings of the generic prompts; see `Encoders.prompts`."""
+        return self._encoders.prompts(self.model()[1], self._listeners, progress)
 
     def gauge(self, terms: Sequence[Term], rows: NDArray[np.float32], *, needed: bool) -> Gauge | None:
         """What tells how good the matches of a query are.
@@ -143,14 +118,6 @@ class Session:
                 raise
             self._listeners.tell(f"how good these matches are cannot be told now: {error.message}")
             return None
-
-    def _images(self) -> ImageEncoder:
-        _, model = self.model()
-        if self._image_encoder is None or self._image_encoder.model.fingerprint != model.fingerprint:
-            encoder = open_image_encoder(model.source, pictures=1, listeners=self._listeners)
-            check_same(encoder.model, model)
-            self._image_encoder = encoder
-        return self._image_encoder
 
     def encode_picture(self, term: Term) -> NDArray[np.float32]:
         """`(dim,)` unit embedding of a picture in a query; or of a concept, as long as weighs like a text."""
@@ -192,7 +159,27 @@ class Session:
 
     def picture(self, term: Term) -> tuple[int | None, NDArray[np.float32]]:
         """Content id (None when not indexed) and `(dim,)` unit embedding of a picture in a query."""
-        catalog, (key, model) = self.catalog, self.model()
+        if term.vector is not None:
+            return None, term.vector
+        data = None
+        if term.kind == "photo":
+            content: int | None = self.catalog.photo(int(term.value)).content
+        else:
+            content, data = self._named(term)
+        key, _ = self.model()
+        stored = None if content is None else self.catalog.vector(content, key)
+        if stored is not None:
+            return content, _unit(stored)
+        if data is None:
+            raise PhotoError(f"{term.value}: it is not embedded yet", "index its folder again")
+        try:
+            return content, self.embed(data)
+        except PhotoError as error:
+            raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
+
+    def _named(self, term: Term) -> tuple[int | None, bytes | None]:
+        """Content id and bytes of the file or URL that a term names."""
+        catalog = self.catalog
         if term.kind == "url":
             from clipsearch.photos.fetch import fetch_image
 
@@ -204,26 +191,27 @@ class Session:
             except FileNotFoundError:
                 # On a drive that is unplugged now, its embedding is still here.
                 content = catalog.content_at(path)
-                vector = None if content is None else catalog.vector(content, key)
-                if vector is None:
+                if content is None:
                     raise UsageError(f"no such file: {path}", "check the spelling") from None
-                return content, _unit(vector)
+                return content, None
             except OSError as error:
                 raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
             except PhotoError as error:
                 raise PhotoError(f"{path}: {error.message}", error.hint) from error
-        content = catalog.content_of(hashlib.sha256(data).digest())
-        vector = None if content is None else catalog.vector(content, key)
-        if vector is not None:
-            return content, _unit(vector)
+        return catalog.content_of(hashlib.sha256(data).digest()), data
+
+    def embed(self, data: bytes) -> NDArray[np.float32]:
+        """`(dim,)` unit embedding of the bytes of a picture.
+
+        Raises:
+            PhotoError: It is none that can be read.
+        """
         from clipsearch.photos.guarded import Decoder
 
+        _, model = self.model()
         self._decoder = self._decoder or Decoder()
-        try:
-            pixels = self._decoder.decode(data, model.preprocessing).pixels
-        except PhotoError as error:
-            raise PhotoError(f"{term.value}: {error.message}", error.hint) from error
-        return content, self._images().encode(pixels[None])[0]
+        pixels = self._decoder.decode(data, model.preprocessing).pixels
+        return self._encoders.encode_image(pixels, model, self._listeners)
 
     def scope(self, filters: Filters) -> Scope:
         """Photos that may answer: within the filters, and of roots that can be reached now."""
@@ -238,11 +226,10 @@ class Session:
             self._listeners.tell(sentence)
         return scope_of(filters, roots, offline)
 
-    def newest(self, filters: Filters, limit: int) -> list[Photo]:
-        """Photos that pass the filters, those taken last first."""
-        if limit < 1:
-            raise UsageError(f"limit {limit}", "ask for at least 1")
-        return self.catalog.newest(self.scope(filters), limit)
+    def newest(self, filters: Filters, limit: int, offset: int = 0) -> list[Photo]:
+        """Photos that pass the filters, those taken last first, without the first `offset`."""
+        _check_page(limit, offset)
+        return self.catalog.newest(self.scope(filters), limit, offset)
 
     def rank(
         self,
@@ -250,6 +237,7 @@ class Session:
         gauge: Gauge | None,
         *,
         limit: int,
+        offset: int = 0,
         filters: Filters,
         min_score: float | None,
         only_matches: bool = False,
@@ -261,19 +249,19 @@ class Session:
             vector: The query.
             gauge: Tells how good a match is.
             limit: At most this many.
+            offset: Leave out so many of the best.
             filters: Which may answer.
             min_score: The least cosine.
             only_matches: Leave out what is weak, and look no further after a hundred such in a row.
             leave_out: Contents that may not answer.
         """
-        if limit < 1:
-            raise UsageError(f"limit {limit}", "ask for at least 1")
-        catalog, vectors = self.catalog, self.vectors()
+        _check_page(limit, offset)
+        catalog, vectors, end = self.catalog, self.vectors(), offset + limit
         scope = self.scope(filters)
         among = None if scope.everything else catalog.contents(scope)
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, catalog, self.model()[0])
-        k = max(limit, _HOPELESS if only_matches else 0) + len(leave_out)
+        k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
         while True:
             ids, scores = vectors.search(vector, k, among)
             scored = {
@@ -292,18 +280,18 @@ class Session:
                 }
             photos = catalog.photos(list(scored), scope)
             # Contents whose photos are all gone are still among the vectors: look further for as many.
-            enough = sum(map(len, photos.values())) >= limit or is_hopeless
+            enough = sum(map(len, photos.values())) >= end or is_hopeless
             if enough or len(ids) < k or scores[-1] < floor:
                 break
             k *= 4
         found = sorted(
             ((scored[content], photo) for content, held in photos.items() for photo in held),
             key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
-        )[:limit]
+        )[offset:end]
         rated = ratings.of([photo.content for _, photo in found])
         return [
             Match(rank, score, photo, *one)
-            for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), 1)
+            for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), offset + 1)
         ]
 
     def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
@@ -345,6 +333,13 @@ class Session:
             yield [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
+
+
+def _check_page(limit: int, offset: int) -> None:
+    if limit < 1:
+        raise UsageError(f"limit {limit}", "ask for at least 1")
+    if offset < 0:
+        raise UsageError(f"offset {offset}", "ask for at least 0")
 
 
 class _Ratings:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 ResizeMode = Literal["shortest", "longest", "squash"]
 Shape = Literal["landscape", "portrait", "square"]
 Strength = Literal["strong", "fair", "weak"]
@@ -313,6 +316,20 @@ class Concept:
     learned: datetime
 
 
+class MonthCount(NamedTuple):
+    """How many photos were taken in a month, `2023-05`; None for those that do not say when."""
+
+    month: str | None
+    photos: int
+
+
+class FolderCount(NamedTuple):
+    """How many photos lie in a folder and below it."""
+
+    path: Path
+    photos: int
+
+
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
     """A file that could not be read, and why. It is left alone until it changes or on request."""
@@ -531,11 +548,13 @@ class Term:
     """One part of a query: a text or a picture, how much it counts, and which way.
 
     Attributes:
-        value: Text, image path, http(s) URL or name of a concept.
+        value: Text, image path, http(s) URL, name of a concept, id of a photo; or a name for `vector`.
         weight: Positive to add, negative to subtract.
         kind: What `value` is.
+        vector: `(dim,)` unit embedding of a picture that was embedded before, for the kind `embedding`.
     """
 
     value: str
     weight: float = 1.0
-    kind: Literal["text", "image", "url", "concept"] = field(default="text")
+    kind: Literal["text", "image", "url", "concept", "photo", "embedding"] = field(default="text")
+    vector: NDArray[np.float32] | None = field(default=None, compare=False)

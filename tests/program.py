@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mean_color import COLORS, MeanColor, unit
 
-from clipsearch import changes, library, optimizing, session, vector_files, watching
+from clipsearch import changes, index_run, optimizing, vector_files, watching
+from clipsearch.encoders import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ class Counted:
 
 def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     """Put the tiny encoder and the small bounds in place."""
-    real, real_text = library.open_image_encoder, session.open_text_encoder
+    real, real_text = index_run.open_image_encoder, shared.open_text_encoder
     runs = count(1)
 
     def open_image_encoder(source: Any, *, batch_size: int | None = None, **options: Any) -> Counted:
@@ -75,9 +76,9 @@ def install(replace: Callable[[object, str, object], None] = setattr) -> None:
     def open_text_encoder(model: Model, **options: Any) -> Any:
         return real_text(model, **options) if model.source.name == "builtin" else AnyWords(model)
 
-    replace(library, "open_image_encoder", open_image_encoder)
-    replace(session, "open_image_encoder", open_image_encoder)
-    replace(session, "open_text_encoder", open_text_encoder)
+    replace(index_run, "open_image_encoder", open_image_encoder)
+    replace(shared, "open_image_encoder", open_image_encoder)
+    replace(shared, "open_text_encoder", open_text_encoder)
     replace(vector_files, "MIN_TAIL", 20)
     replace(vector_files, "SEGMENT", SEGMENT * 2 * 3)
     replace(watching, "QUIET_S", 0.3)

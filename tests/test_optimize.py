@@ -193,7 +193,7 @@ def test_the_command_says_what_it_found(
     """The whole way, with the built-in model's own text encoder."""
     from clipsearch.encoders.opening import open_image_encoder
     from clipsearch.encoders.registry import resolve
-    from clipsearch.library import BUILTIN_MODEL
+    from clipsearch.index_run import BUILTIN_MODEL
 
     model = open_image_encoder(resolve(BUILTIN_MODEL)).model
     monkeypatch.setattr("test_projection.WIDE", model)

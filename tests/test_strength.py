@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from mean_color import MODEL, unit
 from program import AnyWords
 
-from clipsearch import Library, session
+from clipsearch import Library
 from clipsearch.cli import main
-from clipsearch.encoders import cache
+from clipsearch.encoders import cache, shared
 from clipsearch.encoders.prompts import generic_prompts, prompt_vectors
 from clipsearch.errors import ModelUnavailableError
 from clipsearch.strength import FAIR, SAME, STRONG, Gauge
@@ -310,7 +310,7 @@ def test_without_its_model_similar_still_answers_but_rates_nothing(
     def away(*_: object, **__: object) -> TextEncoder:
         raise ModelUnavailableError("the model cannot be had", "go online")
 
-    monkeypatch.setattr(session, "open_text_encoder", away)
+    monkeypatch.setattr(shared, "open_text_encoder", away)
     told: list[str] = []
     picture = home / "photos" / "pizza" / "1.jpg"
     with Library.open(listeners=Listeners(notice=told.append)) as library:

@@ -20,7 +20,7 @@ from clipsearch.catalog import schema
 from clipsearch.catalog.connection import atomic, connect, sound_values, spoken_errors
 from clipsearch.catalog.scope import teach
 from clipsearch.catalog.vector import pack, unpack
-from clipsearch.errors import LibraryDamagedError, NoLibraryError
+from clipsearch.errors import LibraryDamagedError, NoLibraryError, UsageError
 from clipsearch.types import (
     IndexReport,
     Metadata,
@@ -47,6 +47,10 @@ _FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
 _RUNS = 1_000  # whose reports are kept
 _FACTS = "width, height, taken, camera, lens, latitude, longitude"
+_PHOTOS = (
+    f"SELECT photo.id, content, root.path, photo.path, size, {_FACTS}"
+    " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
+)
 _DESCRIBE = (
     f"INSERT INTO content (hash, {_FACTS}, described) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
     " ON CONFLICT (hash) DO UPDATE SET "
@@ -195,9 +199,10 @@ class Catalog:
 
     def state(self) -> int:
         """A number that changes when another connection has committed."""
-        return int(self._rows("PRAGMA data_version")[0][0])
+        return int(self.rows("PRAGMA data_version")[0][0])
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds; for the modules of this package."""
         with spoken_errors(self.path):
             return self.connection.execute(sql, values).fetchall()
 
@@ -205,7 +210,7 @@ class Catalog:
 
     def current_model(self) -> tuple[int, Model] | None:
         """Id and identity of the model that queries use, or None before the first embedding."""
-        chosen = bool(self._rows("SELECT 1 FROM model LIMIT 1"))  # asked first: a run may just be choosing
+        chosen = bool(self.rows("SELECT 1 FROM model LIMIT 1"))  # asked first: a run may just be choosing
         found = next(iter(self._models("WHERE current")), None)
         if found is None and chosen:
             raise LibraryDamagedError(f"the library's database is damaged: {self.path} (no model is in use)")
@@ -228,14 +233,14 @@ class Catalog:
 
     def model_fingerprints(self) -> list[tuple[int, str]]:
         """Id and fingerprint of all models, the latest last, whatever else is said of them."""
-        return [(int(key), str(name)) for key, name in self._rows(_FINGERPRINTS)]
+        return [(int(key), str(name)) for key, name in self.rows(_FINGERPRINTS)]
 
     def models(self) -> list[tuple[int, Model]]:
         """All models that ever were the library's, the latest last."""
         return self._models("ORDER BY current, id")
 
     def _models(self, which: str) -> list[tuple[int, Model]]:
-        rows = self._rows(
+        rows = self.rows(
             "SELECT id, name, weights, fingerprint, dim, logit_scale, logit_bias, preprocessing"
             f" FROM model {which}"
         )
@@ -278,7 +283,7 @@ class Catalog:
                     tuple(map(str, json.loads(excludes))),
                     None if indexed is None else datetime.fromisoformat(indexed),
                 )
-                for key, path, excludes, indexed in self._rows(
+                for key, path, excludes, indexed in self.rows(
                     "SELECT id, path, excludes, indexed FROM root ORDER BY path"
                 )
             ]
@@ -325,16 +330,16 @@ class Catalog:
     def count_photos(self, root: int | None = None) -> int:
         """Photos of one root, or of all."""
         where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())
-        return int(self._rows(f"SELECT count(*) FROM photo {where}", values)[0][0])
+        return int(self.rows(f"SELECT count(*) FROM photo {where}", values)[0][0])
 
     def count_skipped(self, root: int | None = None) -> int:
         """Skipped files of one root, or of all."""
         where, values = ("WHERE root = ?", (root,)) if root is not None else ("", ())
-        return int(self._rows(f"SELECT count(*) FROM skipped {where}", values)[0][0])
+        return int(self.rows(f"SELECT count(*) FROM skipped {where}", values)[0][0])
 
     def skipped(self) -> list[SkippedFile]:
         """Files that could not be read, by path."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT root.path, skipped.path, reason, size, noticed FROM skipped"
             " JOIN root ON root.id = skipped.root ORDER BY root.path, skipped.path"
         )
@@ -358,28 +363,26 @@ class Catalog:
 
     def content_of(self, digest: bytes) -> int | None:
         """Id of the content with this hash, or None."""
-        rows = self._rows("SELECT id FROM content WHERE hash = ?", (digest,))
+        rows = self.rows("SELECT id FROM content WHERE hash = ?", (digest,))
         return int(rows[0][0]) if rows else None
 
     def is_held(self, content: int) -> bool:
         """Whether any photo has this content."""
-        return bool(self._rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
+        return bool(self.rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
 
     def content_at(self, path: Path) -> int | None:
         """Id of the content that the catalog has for the file at an absolute path, or None."""
         for root in self.roots():
             if path.is_relative_to(root.path):
                 relative = os.fsencode(path.relative_to(root.path).as_posix())
-                rows = self._rows(
-                    "SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative)
-                )
+                rows = self.rows("SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative))
                 if rows:
                     return int(rows[0][0])
         return None
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
         """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT vector, checksum, dim FROM embedding JOIN model ON model.id = model"
             " WHERE content = ? AND model = ?",
             (content, model),
@@ -440,7 +443,7 @@ class Catalog:
     def count_embeddings(self, model: int, *, after: int = 0) -> int:
         """Embeddings of a model, those newer than embedding id `after` only."""
         return int(
-            self._rows("SELECT count(*) FROM embedding WHERE model = ? AND id > ?", (model, after))[0][0]
+            self.rows("SELECT count(*) FROM embedding WHERE model = ? AND id > ?", (model, after))[0][0]
         )
 
     def surviving(self, model: int, segments: Sequence[Segment]) -> list[int]:
@@ -451,21 +454,21 @@ class Catalog:
         count = "count(*) FILTER (WHERE id > ? AND id <= ?)"
         sql = f"SELECT {', '.join([count] * len(segments))} FROM embedding WHERE model = ?"
         bounds = [bound for segment in segments for bound in (segment.first, segment.last)]
-        return list(self._rows(sql, (*bounds, model))[0])
+        return list(self.rows(sql, (*bounds, model))[0])
 
     def last_embedding(self, model: int) -> int:
         """The highest embedding id of a model, 0 without any."""
-        return int(self._rows("SELECT ifnull(max(id), 0) FROM embedding WHERE model = ?", (model,))[0][0])
+        return int(self.rows("SELECT ifnull(max(id), 0) FROM embedding WHERE model = ?", (model,))[0][0])
 
     def count_contents(self, *, living: bool = True) -> int:
         """Contents that some photo has; with `living` False, those that none has any more."""
         exists = "EXISTS" if living else "NOT EXISTS"
         sql = f"SELECT count(*) FROM content WHERE {exists} (SELECT 1 FROM photo WHERE content = content.id)"
-        return int(self._rows(sql)[0][0])
+        return int(self.rows(sql)[0][0])
 
     def contents(self, scope: Scope) -> NDArray[np.int64]:
         """Ids of the contents that have a photo within `scope`, ascending."""
-        rows = self._rows(
+        rows = self.rows(
             f"SELECT DISTINCT content FROM photo WHERE {scope.where} ORDER BY content", scope.values
         )
         with sound_values(self.path):
@@ -477,10 +480,8 @@ class Catalog:
         for start in range(0, len(contents), _VARIABLES):
             part = [int(content) for content in contents[start : start + _VARIABLES]]
             asked = set(part)
-            rows = self._rows(
-                f"SELECT photo.id, content, root.path, photo.path, size, {_FACTS}"
-                " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
-                f" WHERE content IN ({','.join('?' * len(part))}) AND {scope.where}"
+            rows = self.rows(
+                f"{_PHOTOS} WHERE content IN ({','.join('?' * len(part))}) AND {scope.where}"
                 " ORDER BY root.path, photo.path",
                 (*part, *scope.values),
             )
@@ -492,13 +493,30 @@ class Catalog:
                     found.setdefault(photo.content, []).append(photo)
         return found
 
-    def newest(self, scope: Scope, limit: int) -> list[Photo]:
-        """Photos within `scope`, those taken last first, those without a date at the end."""
-        rows = self._rows(
-            f"SELECT photo.id, content, root.path, photo.path, size, {_FACTS}"
-            " FROM photo JOIN root ON root.id = root JOIN content ON content.id = content"
-            f" WHERE {scope.where} ORDER BY substr(taken, 1, 19) DESC, root.path, photo.path LIMIT ?",
-            (*scope.values, limit),
+    def photo(self, key: int) -> Photo:
+        """The photo with this id.
+
+        Raises:
+            UsageError: There is none.
+        """
+        found = self.rows(f"{_PHOTOS} WHERE photo.id = ?", (key,))
+        if not found:
+            raise UsageError(f"no photo has the id {key}", "it may have left the library; search again")
+        with sound_values(self.path):
+            return _photo(found[0])
+
+    def newest(self, scope: Scope, limit: int, offset: int = 0) -> list[Photo]:
+        """Photos within `scope`, those taken last first, those without a date at the end.
+
+        Args:
+            scope: Which.
+            limit: At most this many.
+            offset: Leave out so many of the first.
+        """
+        rows = self.rows(
+            f"{_PHOTOS} WHERE {scope.where}"
+            " ORDER BY substr(taken, 1, 19) DESC, root.path, photo.path LIMIT ? OFFSET ?",
+            (*scope.values, limit, offset),
         )
         with sound_values(self.path):
             return [_photo(row) for row in rows]
@@ -509,7 +527,7 @@ class Catalog:
         For walking the whole library: it reads one table, in order, and makes nothing but paths.
         """
         folders = {root.id: os.path.join(root.path, "") for root in self.roots()}  # noqa: PTH118 - with a slash
-        rows = self._rows(
+        rows = self.rows(
             "SELECT content, root, path FROM photo WHERE content BETWEEN ? AND ?"
             f" AND {scope.where} ORDER BY content, id",
             (first, last, *scope.values),
@@ -574,7 +592,7 @@ class Catalog:
 
     def segments(self, model: int) -> list[Segment]:
         """What the model's vector store files should be, oldest embeddings first."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT first, last, file, bytes, rows, grouped FROM projection WHERE model = ? ORDER BY first",
             (model,),
         )
@@ -610,7 +628,7 @@ class Catalog:
 
     def last_run(self) -> IndexReport | None:
         """The report of the latest run, or None."""
-        rows = self._rows("SELECT report FROM run ORDER BY id DESC LIMIT 1")
+        rows = self.rows("SELECT report FROM run ORDER BY id DESC LIMIT 1")
         if not rows:
             return None
         with sound_values(self.path):
