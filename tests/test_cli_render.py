@@ -21,9 +21,10 @@ import pytest
 from clipsearch.cli import terminal, wording
 from clipsearch.cli.labels import parse_labels
 from clipsearch.cli.options import Format
-from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
-from clipsearch.cli.render import chosen, match_record, write_json, write_matches, write_records
+from clipsearch.cli.predictions import Tally, write_prediction_table
+from clipsearch.cli.render import chosen, write_json, write_matches, write_records
 from clipsearch.errors import UsageError
+from clipsearch.records import match_record, prediction_record
 from clipsearch.types import IndexReport, Match, Metadata, Photo, Prediction
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.labels import parse_labels
 from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
-from clipsearch.cli.predictions import Tally, prediction_record, write_prediction_table
+from clipsearch.cli.predictions import Tally, write_prediction_table
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.showing import NOT_SHOWN, Plot, Shown, new_picture, shown_too
 from clipsearch.cli.surest import Surest
 from clipsearch.cli.terminal import on_terminal, remark
+from clipsearch.records import prediction_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

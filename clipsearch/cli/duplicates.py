@@ -18,12 +18,13 @@ from clipsearch.cli.table import Column, Table
 from clipsearch.cli.terminal import remark, shown
 from clipsearch.cli.wording import count, size
 from clipsearch.errors import UsageError
+from clipsearch.records import duplicate_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from clipsearch.cli.render import Record
     from clipsearch.collection import Placement, Way
+    from clipsearch.records import Record
     from clipsearch.types import Duplicate
 
     Groups = Sequence[Sequence[Duplicate]]
@@ -156,25 +157,10 @@ def _write(groups: Groups, output: Format, *, null: bool) -> None:
     else:
         rest = output is Format.PATHS
         write_records(
-            (_record(number, one) for number, group in enumerate(groups, 1) for one in group[rest:]),
+            (duplicate_record(number, one) for number, group in enumerate(groups, 1) for one in group[rest:]),
             output,
             null=null,
         )
-
-
-def _record(number: int, one: Duplicate) -> Record:
-    photo = one.photo
-    return {
-        "group": number,
-        "kind": one.kind,
-        "score": round(one.score, 6),
-        "distance": one.distance,
-        "path": str(photo.path),
-        "taken": photo.taken and photo.taken.isoformat(),
-        "width": photo.width,
-        "height": photo.height,
-        "size": photo.size,
-    }
 
 
 def _write_table(groups: Groups) -> None:

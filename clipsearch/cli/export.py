@@ -13,8 +13,9 @@ from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
 from clipsearch.cli.progress import Reporter, open_library
-from clipsearch.cli.render import chosen, photo_record, write_records
+from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.terminal import remark
+from clipsearch.records import photo_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -68,18 +68,6 @@ class Tally:
             out.print(f"{count(self.left_out, 'photo')} left out: no label probable enough", style="dim")
 
 
-def prediction_record(prediction: Prediction, labels: Sequence[str]) -> dict[str, object]:
-    """One prediction as it appears in JSON and CSV: the best label, then every label."""
-    rounded = [round(float(probability), 6) for probability in prediction.probabilities]
-    best = prediction.best
-    return {
-        "path": prediction.file,
-        "label": labels[best],
-        "probability": rounded[best],
-        "probabilities": dict(zip(labels, rounded, strict=True)),
-    }
-
-
 def write_prediction_table(
     predictions: Iterable[Prediction], labels: Sequence[str], *, top: int, limit: int | None
 ) -> int:

@@ -15,13 +15,13 @@ from clipsearch.cli.options import Format
 from clipsearch.cli.table import Column, Table
 from clipsearch.cli.terminal import on_terminal, shown
 from clipsearch.errors import UsageError
+from clipsearch.records import match_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clipsearch.types import Match, Photo
-
-Record = dict[str, object]
+    from clipsearch.records import Record
+    from clipsearch.types import Match
 
 
 def chosen(output: Format | None, *, null: bool) -> Format:
@@ -33,30 +33,6 @@ def chosen(output: Format | None, *, null: bool) -> Format:
     if null and output not in {None, Format.PATHS}:
         raise UsageError(f"-0 writes paths alone, --format {output} more than that", "leave one of them out")
     return Format.PATHS if null else output or Format.TABLE
-
-
-def match_record(match: Match) -> Record:
-    """One match as it appears in JSON and CSV: numbers to six digits."""
-    score = None if match.score is None else round(float(match.score), 6)
-    margin = None if match.margin is None else round(match.margin, 6)
-    rated = {"rank": match.rank, "score": score, "strength": match.strength, "margin": margin}
-    return rated | photo_record(match.photo)
-
-
-def photo_record(photo: Photo) -> Record:
-    """One photo as it appears in JSON and CSV: the date in ISO 8601."""
-    facts = photo.metadata
-    return {
-        "path": str(photo.path),
-        "taken": facts.taken and facts.taken.isoformat(),
-        "width": photo.width,
-        "height": photo.height,
-        "size": photo.size,
-        "camera": facts.camera,
-        "lens": facts.lens,
-        "latitude": facts.place and facts.place.latitude,
-        "longitude": facts.place and facts.place.longitude,
-    }
 
 
 def write_matches(matches: Sequence[Match], output: Format, *, null: bool = False) -> None:

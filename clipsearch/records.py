@@ -1,0 +1,64 @@
+"""Results as JSON and CSV have them, on the command line and over HTTP alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clipsearch.types import Duplicate, Match, Photo, Prediction
+
+Record = dict[str, object]
+
+
+def match_record(match: Match) -> Record:
+    """One match as it appears in JSON and CSV: numbers to six digits."""
+    score = None if match.score is None else round(float(match.score), 6)
+    margin = None if match.margin is None else round(match.margin, 6)
+    rated = {"rank": match.rank, "score": score, "strength": match.strength, "margin": margin}
+    return rated | photo_record(match.photo)
+
+
+def photo_record(photo: Photo) -> Record:
+    """One photo as it appears in JSON and CSV: the date in ISO 8601."""
+    facts = photo.metadata
+    return {
+        "path": str(photo.path),
+        "taken": facts.taken and facts.taken.isoformat(),
+        "width": photo.width,
+        "height": photo.height,
+        "size": photo.size,
+        "camera": facts.camera,
+        "lens": facts.lens,
+        "latitude": facts.place and facts.place.latitude,
+        "longitude": facts.place and facts.place.longitude,
+    }
+
+
+def prediction_record(prediction: Prediction, labels: Sequence[str]) -> Record:
+    """One prediction as it appears in JSON and CSV: the best label, then every label."""
+    rounded = [round(float(probability), 6) for probability in prediction.probabilities]
+    best = prediction.best
+    return {
+        "path": prediction.file,
+        "label": labels[best],
+        "probability": rounded[best],
+        "probabilities": dict(zip(labels, rounded, strict=True)),
+    }
+
+
+def duplicate_record(number: int, one: Duplicate) -> Record:
+    """One photo of a group of duplicates as it appears in JSON and CSV."""
+    photo = one.photo
+    return {
+        "group": number,
+        "kind": one.kind,
+        "score": round(one.score, 6),
+        "distance": one.distance,
+        "path": str(photo.path),
+        "taken": photo.taken and photo.taken.isoformat(),
+        "width": photo.width,
+        "height": photo.height,
+        "size": photo.size,
+    }
