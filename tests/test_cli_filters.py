@@ -15,6 +15,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from clipsearch import Library
 from clipsearch.catalog.catalog import FILE_NAME
 from clipsearch.cli import main
+from clipsearch.types import Filters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,3 +178,12 @@ def test_a_library_from_before_reads_its_photos_once_more_and_embeds_none(photos
         report = library.index()
         assert report.unchanged == 5
     assert before[0].path == photos / ODD
+
+
+def test_photos_are_counted_by_month_and_by_folder(photos: Path) -> None:
+    with Library.open() as library:
+        months = [("2022-12", 1), ("2023-01", 1), ("2023-05", 1), ("2024-02", 1), (None, 1)]
+        assert library.months() == months
+        assert library.months(Filters(camera="canon")) == [months[0], months[3]]
+        assert library.folders(photos) == [(photos / "sub dir", 1)]
+        assert library.folders(photos / "sub dir") == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 from tiny_model import make_local_dir
 
-from clipsearch import Library
+from clipsearch import Library, Match
 from clipsearch.errors import (
     LibraryBusyError,
     ModelMismatchError,
@@ -20,7 +22,7 @@ from clipsearch.errors import (
     UsageError,
 )
 from clipsearch.lock import writer_lock
-from clipsearch.types import Filters, Listeners
+from clipsearch.types import Filters, Listeners, Term
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,3 +324,62 @@ def test_the_library_folder_is_private_to_its_user(own: Home, tmp_path: Path) ->
     with Library.open(tmp_path / "fresh") as library:
         library.index([own.photos], model=own.model)
     assert (tmp_path / "fresh").stat().st_mode & 0o077 == 0
+
+
+def test_pages_put_together_are_the_whole_answer(made: Home, library: Library) -> None:
+    def rounded(match: Match) -> Match:  # margins of more photos at a time differ by 1e-7
+        return replace(match, margin=None if match.margin is None else round(match.margin, 5))
+
+    for whole, page in (
+        (library.search("a dog", limit=21), lambda offset: library.search("a dog", limit=4, offset=offset)),
+        (library.newest(limit=21), lambda offset: library.newest(limit=4, offset=offset)),
+        (
+            library.similar(made.photos / "1/01.png", limit=20),
+            lambda offset: library.similar(made.photos / "1/01.png", limit=4, offset=offset),
+        ),
+    ):
+        parts = [match for offset in range(0, 24, 4) for match in page(offset)]
+        assert list(map(rounded, parts)) == list(map(rounded, whole))
+    assert library.search("a dog", limit=4, offset=21) == []
+    with pytest.raises(UsageError, match="offset -1"):
+        library.newest(offset=-1)
+
+
+def test_a_photo_answers_to_its_id_and_stands_for_its_picture_in_a_query(
+    made: Home, library: Library
+) -> None:
+    path = made.photos / "1/03.png"
+    photo = library.similar(path, include_self=True, limit=1)[0].photo
+    assert library.photo(photo.id) == photo
+    term = Term(str(photo.id), kind="photo")
+    assert library.similar(term) == library.similar(path)
+    assert library.search("a dog", subtract=[term]) == library.search("a dog", subtract=[str(path)])
+    assert library.search(add=["a dog", Term(str(photo.id), -2.0, "photo")]) == library.search(
+        "a dog", subtract=[f"2:{path}"]
+    )
+    with pytest.raises(UsageError, match="no photo has the id 4711"):
+        library.photo(4711)
+    with pytest.raises(UsageError, match="no photo has the id 4711"):
+        library.similar(Term("4711", kind="photo"))
+
+
+def test_an_embedded_picture_finds_what_its_file_finds(library: Library, tmp_path: Path) -> None:
+    path = scribble(tmp_path / "new.png", 99)
+    term = Term("dropped", 1.0, "embedding", library.embed(path.read_bytes()))
+    assert library.similar(term) == library.similar(path)
+    with pytest.raises(PhotoError):
+        library.embed(b"no picture")
+
+
+def test_folders_are_counted_level_by_level(made: Home, library: Library) -> None:
+    assert library.folders() == [(made.photos, 21)]
+    assert library.folders(made.photos) == [(made.photos / "0", 10), (made.photos / "1", 10)]
+    assert library.folders(made.photos / "0") == []
+    assert library.folders(made.photos.parent) == []
+
+
+def test_threads_share_a_library_s_models(library: Library) -> None:
+    with library.another() as other, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(lambda: library.another().search("a dog")).result()
+        assert answer == library.search("a dog") == other.search("a dog")
+        assert other._session().texts() is library._session().texts()
