@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import index_run, query, vector_files, zeroshot
@@ -14,8 +12,9 @@ from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, UsageError
 from clipsearch.lock import writer_lock
-from clipsearch.roots import absolute, check_folders, is_offline, plan
+from clipsearch.roots import absolute, check_folders, is_offline, library_folder, plan
 from clipsearch.session import Session
+from clipsearch.terms import picture_term, terms_of
 from clipsearch.types import (
     Backup,
     Concept,
@@ -88,16 +87,12 @@ class Library:
     @staticmethod
     def default_path() -> Path:
         """`$CLIPSEARCH_LIBRARY`, or the platform's folder for a user's application data."""
-        if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):
-            return absolute(chosen)
-        from platformdirs import user_data_path
-
-        return user_data_path("clipsearch", appauthor=False)
+        return library_folder()
 
     @classmethod
     def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:
         """The library in `path`, or the user's own."""
-        return cls(cls.default_path() if path is None else absolute(path), listeners=listeners)
+        return cls(library_folder(path), listeners=listeners)
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
         """The same library for another thread; the two share loaded models."""
@@ -467,7 +462,8 @@ class Library:
             LibraryBusyError: Another process is writing to this library.
         """
         from clipsearch.catalog.concepts import drop_concept
-        from clipsearch.concepts import check_name, unknown
+        from clipsearch.concepts import unknown
+        from clipsearch.terms import check_name
 
         wanted = check_name(name)
         key, _ = self._session().model()
@@ -587,8 +583,8 @@ class Library:
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
         """
-        terms = _terms([text] if text or not (add or subtract) else [], ())
-        terms += _terms(add, subtract)
+        terms = terms_of([text] if text or not (add or subtract) else [])
+        terms += terms_of(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
         return session.rank(
@@ -644,10 +640,10 @@ class Library:
             min_score: See `search`.
             only_matches: See `search`.
         """
-        picture = image if isinstance(image, Term) else _picture_term(str(image))
+        picture = image if isinstance(image, Term) else picture_term(str(image))
         session = self._session()
         own, stored = session.picture(picture)
-        terms = [picture, *_terms(add, subtract)]
+        terms = [picture, *terms_of(add, subtract)]
         rows = query.embed(
             terms,
             session.encode_texts,
@@ -917,17 +913,3 @@ class Library:
             NoLibraryError: There is none.
         """
         return self._session().catalog.path.parent
-
-
-def _picture_term(value: str) -> Term:
-    return Term(value, 1.0, "url" if query.parse_term(value).kind == "url" else "image")
-
-
-def _terms(add: Sequence[str | Term], subtract: Sequence[str | Term]) -> list[Term]:
-    signed = [(term, 1) for term in add] + [(term, -1) for term in subtract]
-    return [
-        replace(term, weight=sign * term.weight)
-        if isinstance(term, Term)
-        else query.parse_term(term, sign=sign)
-        for term, sign in signed
-    ]

@@ -13,12 +13,13 @@ from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
-from clipsearch.concepts import MARK, check_name, unknown
+from clipsearch.concepts import unknown
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
 from clipsearch.strength import Gauge
+from clipsearch.terms import MARK, check_name
 from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:

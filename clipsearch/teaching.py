@@ -12,6 +12,7 @@ from clipsearch.catalog.concepts import Learned, record_concept
 from clipsearch.errors import UsageError
 from clipsearch.roots import absolute
 from clipsearch.tagger import builtin_vocabulary
+from clipsearch.terms import check_name
 from clipsearch.types import Filters
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def learn(
         UsageError: The name is none, there is nothing to learn from, or nothing to be learned.
         PhotoError: None of the files can be read.
     """
-    name = directions.check_name(typed)
+    name = check_name(typed)
     if not like:
         raise UsageError("nothing to learn from", f"show it: clipsearch concept learn {name} --like DIR")
     key, model = session.model()
