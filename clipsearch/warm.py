@@ -1,0 +1,233 @@
+"""Asking a library that a server holds open, through a socket in the library's folder.
+
+The server has Python, numpy, FAISS, the model and the vectors in memory, so an answer takes as long as the
+question; without it, or whenever anything about it is not as it should be, the library is opened here. This
+module imports nothing heavy. `clipsearch.web.warm` is the other side.
+
+Client and server speak JSON, an object a line. The client says `{"version", "folder", "question"}`, where
+`folder` is device and inode of the library's folder as it sees it. The server says any number of
+`{"notice"}` and `{"download"}`, empty lines as a sign of life, then `{"matches"}` or `{"error"}`; or it hangs
+up, and the client helps itself. Both see to it that the other is the same user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import struct
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from clipsearch import __version__, errors
+from clipsearch.questions import Question, match_of
+from clipsearch.terms import picture_term, terms_of
+from clipsearch.types import DownloadProgress, Filters, Listeners
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from clipsearch.types import Match, Term
+
+SOCKET_NAME = "serve.sock"
+OFF = "CLIPSEARCH_COLD"
+"""Set to anything, this environment variable makes every command open the library itself."""
+PATIENCE_S = 1.0
+"""After so long without a sign of life, a server is not waited for any more."""
+# The name's room in `sockaddr_un`, less its final zero: 108 bytes on Linux, 104 on BSD and macOS.
+_ROOM = (108 if sys.platform == "linux" else 104) - 1
+_HERE = ("/dev/", "/proc/")  # what lies there is another thing in another process
+_ALL = Filters()
+
+
+class WarmLibrary:
+    """Answers as `Library` does; from a server where one runs for this library.
+
+    Args:
+        folder: The library's.
+        listeners: Told what the library tells.
+    """
+
+    def __init__(self, folder: Path, listeners: Listeners) -> None:
+        self._folder = folder
+        self._listeners = listeners
+
+    def search(
+        self,
+        text: str = "",
+        *,
+        add: Sequence[str] = (),
+        subtract: Sequence[str] = (),
+        limit: int = 10,
+        filters: Filters = _ALL,
+        min_score: float | None = None,
+        only_matches: bool = False,
+    ) -> list[Match]:
+        """See `Library.search`."""
+        terms = terms_of([text] if text or not (add or subtract) else [])
+        terms += terms_of(add, subtract)
+        return self._answer(Question("search", tuple(terms), limit, filters, min_score, only_matches))
+
+    def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Match]:
+        """See `Library.newest`."""
+        return self._answer(Question("newest", (), limit, filters))
+
+    def similar(
+        self,
+        image: str,
+        *,
+        add: Sequence[str] = (),
+        subtract: Sequence[str] = (),
+        limit: int = 10,
+        filters: Filters = _ALL,
+        min_score: float | None = None,
+        only_matches: bool = False,
+        include_self: bool = False,
+    ) -> list[Match]:
+        """See `Library.similar`."""
+        terms = (picture_term(image), *terms_of(add, subtract))
+        return self._answer(
+            Question("similar", terms, limit, filters, min_score, only_matches, include_self)
+        )
+
+    def _answer(self, question: Question) -> list[Match]:
+        once = _Once(self._listeners)
+        if not os.environ.get(OFF) and all(map(_is_the_same_there, question.terms)):
+            answer = ask(self._folder, question, once.listeners)
+            if answer is not None:
+                return answer
+        from clipsearch.library import Library
+
+        with Library(self._folder, listeners=once.again()) as library:
+            return question.put_to(library)
+
+
+class _Once:
+    """Lets notices through, but not a second time to whoever asks once more."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._told: list[str] = []
+        self._behind = listeners
+        self.listeners = Listeners(notice=self._remember, download=listeners.download)
+
+    def _remember(self, sentence: str) -> None:
+        self._told.append(sentence)
+        self._behind.tell(sentence)
+
+    def again(self) -> Listeners:
+        def tell(sentence: str) -> None:
+            if sentence in self._told:
+                self._told.remove(sentence)
+            else:
+                self._behind.tell(sentence)
+
+        return Listeners(notice=tell, download=self._behind.download)
+
+
+def _is_the_same_there(term: Term) -> bool:
+    return term.kind != "image" or not term.value.startswith(_HERE)
+
+
+def ask(folder: Path, question: Question, listeners: Listeners) -> list[Match] | None:
+    """What a server answers; None where none does.
+
+    Raises:
+        ClipsearchError: What the library has raised there.
+    """
+    for said in _conversation(folder, question):
+        match said:
+            case {"notice": sentence}:
+                listeners.tell(sentence)
+            case {"download": progress} if listeners.download is not None:
+                listeners.download(DownloadProgress(*progress))
+            case {"matches": matches}:
+                return [match_of(match) for match in matches]
+            case {"error": (kind, message, hint)}:
+                raise _error(kind)(message, hint)
+    return None
+
+
+def _error(kind: str) -> type[errors.ClipsearchError]:
+    found = getattr(errors, kind)
+    assert issubclass(found, errors.ClipsearchError)
+    return found
+
+
+def _conversation(folder: Path, question: Question) -> Iterator[dict[str, Any]]:
+    """What the server says; ends where it, or what is there in its place, says nothing that makes sense."""
+    try:
+        if not _is_own_socket(folder):
+            return
+        import socket
+
+        with socket.socket(socket.AF_UNIX) as connection, address(folder) as name:
+            connection.settimeout(PATIENCE_S)
+            connection.connect(name)
+            if not is_own(connection):
+                return
+            asked = {"version": __version__, "folder": identity(folder), "question": question.plain()}
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    if line.strip():
+                        yield json.loads(line)
+    except (OSError, ValueError):
+        return
+
+
+@contextmanager
+def address(folder: Path) -> Iterator[bytes]:
+    """The socket's name, for `bind` and `connect`; through an open folder where it would be too long.
+
+    Raises:
+        OSError: There is no such folder, or no such way on this system.
+    """
+    name = os.fsencode(folder / SOCKET_NAME)
+    if len(name) <= _ROOM:
+        yield name
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}/{SOCKET_NAME}".encode()
+    finally:
+        os.close(opened)
+
+
+def identity(folder: Path) -> list[int]:
+    """Device and inode of a folder.
+
+    Raises:
+        OSError: There is none.
+    """
+    facts = folder.stat()
+    return [facts.st_dev, facts.st_ino]
+
+
+def _is_own_socket(folder: Path) -> bool:
+    """Whether a socket is there, no link to one, that this user has made."""
+    facts = (folder / SOCKET_NAME).lstat()  # Windows knows no sockets in files
+    return stat.S_ISSOCK(facts.st_mode) and facts.st_uid == os.geteuid()
+
+
+def is_own(connection: socket.socket) -> bool:
+    """Whether the process at the other end is this user's, and sees the same files as far as that is known.
+
+    Raises:
+        OSError: The connection is gone.
+    """
+    import socket
+
+    if sys.platform == "linux":
+        form = struct.Struct("iII")  # struct ucred: process, user, group
+        told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
+        process, user, _ = form.unpack(told)
+        # A process in a container that cannot be seen from here has no number.
+        return bool(process and user == os.geteuid())
+    if sys.platform == "darwin":
+        # <sys/un.h>, <sys/ucred.h>: SOL_LOCAL, LOCAL_PEERCRED, and the head of struct xucred: version, user.
+        _, user = struct.unpack_from("II", connection.getsockopt(0, 1, 76))
+        return bool(user == os.geteuid())
+    return True  # the socket's own permissions have to do
