@@ -11,10 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clipsearch.types import Filters, Match, Metadata, Photo, Place, Term
+from clipsearch.matches import Filters, Match, Metadata, Photo, Place, Term
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clipsearch.library import Library
+
+_ALL = Filters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Question:
     kind: Literal["search", "similar", "newest"]
     terms: tuple[Term, ...] = ()
     limit: int = 10
-    filters: Filters = Filters()
+    filters: Filters = _ALL
     min_score: float | None = None
     only_matches: bool = False
     include_self: bool = False
@@ -73,7 +77,7 @@ def question_of(plain: dict[str, Any]) -> Question:
         ValueError, TypeError, KeyError: It is none.
     """
     filters = plain["filters"]
-    read = {
+    read: dict[str, Callable[[Any], Any]] = {
         "inside": Path,
         "after": datetime.fromisoformat,
         "before": datetime.fromisoformat,

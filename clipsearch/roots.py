@@ -37,7 +37,7 @@ def absolute(path: Path | str) -> Path:
 
 
 def library_folder(path: Path | str | None = None) -> Path:
-    """The library's folder: the one named, or `$CLIPSEARCH_LIBRARY`, or that for a user's application data."""
+    """The library's folder: the one named, `$CLIPSEARCH_LIBRARY`, or that for a user's application data."""
     if path is not None:
         return absolute(path)
     if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):

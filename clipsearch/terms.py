@@ -1,4 +1,4 @@
-"""What a person types to search for: texts, pictures, URLs, concepts, each with a weight. Imports nothing heavy."""
+"""What a person types to search for: texts, pictures, URLs, concepts, each with a weight."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
+from clipsearch.matches import Term
 from clipsearch.photos.scan import PICTURE_SUFFIXES
 from clipsearch.roots import absolute
-from clipsearch.types import Term
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,16 +21,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clipsearch import __version__, errors
+from clipsearch.matches import DownloadProgress, Filters, Listeners
 from clipsearch.questions import Question, match_of
 from clipsearch.terms import picture_term, terms_of
-from clipsearch.types import DownloadProgress, Filters, Listeners
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from clipsearch.types import Match, Term
+    from clipsearch.matches import Match, Term
 
 SOCKET_NAME = "serve.sock"
 OFF = "CLIPSEARCH_COLD"
@@ -89,9 +89,7 @@ class WarmLibrary:
     ) -> list[Match]:
         """See `Library.similar`."""
         terms = (picture_term(image), *terms_of(add, subtract))
-        return self._answer(
-            Question("similar", terms, limit, filters, min_score, only_matches, include_self)
-        )
+        return self._answer(Question("similar", terms, limit, filters, min_score, only_matches, include_self))
 
     def _answer(self, question: Question) -> list[Match]:
         once = _Once(self._listeners)
@@ -151,8 +149,7 @@ def ask(folder: Path, question: Question, listeners: Listeners) -> list[Match] |
 
 
 def _error(kind: str) -> type[errors.ClipsearchError]:
-    found = getattr(errors, kind)
-    assert issubclass(found, errors.ClipsearchError)
+    found: type[errors.ClipsearchError] = getattr(errors, kind)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from clipsearch.cli.terminal import console, harmless
 from clipsearch.cli.wording import duration
-from clipsearch.types import Listeners
+from clipsearch.matches import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
