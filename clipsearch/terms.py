@@ -21,6 +21,7 @@ MARK = "@"
 """In front of a concept's name in queries and labels; twice in front of a text that begins with it."""
 _NAME = re.compile(r"[\w-]+")
 _LONGEST = 100  # characters of a name
+_MOST_WEIGHT = 1_000_000  # float32 has seven digits: nothing else counts beside it
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.*)", re.DOTALL)
 
 
@@ -52,7 +53,7 @@ def _placed(term: Term) -> Term:
     return replace(term, value=str(absolute(term.value))) if term.kind == "image" else term
 
 
-def parse_term(typed: str, *, sign: int = 1) -> Term:
+def parse_term(typed: str, *, sign: int = 1, pictures: bool = True) -> Term:
     """A query term as the user typed it: `dog`, `2:dog`, `pool.jpg`, `0.5:https://example.org/pool.jpg`.
 
     `@grandma` is a concept, `@@grandma` the text that begins with `@`.
@@ -62,9 +63,10 @@ def parse_term(typed: str, *, sign: int = 1) -> Term:
     Args:
         typed: The term, with an optional weight in front.
         sign: -1 for a term to subtract.
+        pictures: Whether it may name a picture, by its path or URL; if not, that is a text.
 
     Raises:
-        UsageError: Nothing is left to search for, or the weight is 0.
+        UsageError: Nothing is left to search for, or the weight is 0 or beyond all measure.
     """
     weight, value = 1.0, typed
     if match := _WEIGHTED.fullmatch(typed):
@@ -76,9 +78,11 @@ def parse_term(typed: str, *, sign: int = 1) -> Term:
         )
     if weight == 0:
         raise UsageError(f"weight 0 in {typed!r}", "leave the term away, or give it a weight above 0")
-    if value.lower().startswith(("http://", "https://")):
+    if weight > _MOST_WEIGHT:
+        raise UsageError(f"weight {weight:g} in {typed!r}", f"give it one of at most {_MOST_WEIGHT:,}")
+    if pictures and value.lower().startswith(("http://", "https://")):
         return Term(value, sign * weight, "url")
-    if _names_picture(value):
+    if pictures and _names_picture(value):
         return Term(value, sign * weight, "image")
     if value.startswith(MARK * 2):
         return Term(value.removeprefix(MARK), sign * weight)
