@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import index_run, query, vector_files, zeroshot
@@ -101,6 +101,17 @@ class Library:
         made = Library(self.path, listeners=listeners, encoders=self._encoders)
         made._told_of_model = True
         return made
+
+    @contextmanager
+    def told_nothing(self) -> Iterator[None]:
+        """Meanwhile, tell everything that a library tells once: somebody else listens."""
+        before, self._told_of_model = self._told_of_model, False
+        if self._opened is not None:
+            self._opened.open_damaged_again()
+        try:
+            yield
+        finally:
+            self._told_of_model = before
 
     def close(self) -> None:
         """Let go of files; the library may be used again after."""

@@ -90,6 +90,11 @@ class Session:
             self._projection = (state, Projection(catalog, self._folder, *self.model(), self._listeners))
         return self._projection[1]
 
+    def open_damaged_again(self) -> None:
+        """Open the embeddings anew where something about them was told, to tell it again."""
+        if self._projection is not None and self._projection[1].is_damaged:
+            self._projection = None
+
     def texts(self) -> TextEncoder:
         """The model's text encoder."""
         return self._encoders.texts(self.model()[1], self._listeners)

@@ -4,10 +4,10 @@ The server has Python, numpy, FAISS, the model and the vectors in memory, so an 
 question; without it, or whenever anything about it is not as it should be, the library is opened here. This
 module imports nothing heavy. `clipsearch.web.warm` is the other side.
 
-Client and server speak JSON, an object a line. The client says `{"version", "folder", "question"}`, where
-`folder` is device and inode of the library's folder as it sees it. The server says any number of
-`{"notice"}` and `{"download"}`, empty lines as a sign of life, then `{"matches"}` or `{"error"}`; or it hangs
-up, and the client helps itself. Both see to it that the other is the same user.
+Each side says one line of JSON: the client `{"version", "folder", "question"}`, where `folder` is device and
+inode of the library's folder as the client sees it; the server `{"notices", "matches"}` or `{"notices",
+"error"}`, and empty lines before that, as a sign of life. Or it hangs up, and the client helps itself. Both
+see to it that the other is the same user's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clipsearch import __version__, errors
-from clipsearch.matches import DownloadProgress, Filters, Listeners
+from clipsearch.matches import Filters
 from clipsearch.questions import Question, match_of
 from clipsearch.terms import picture_term, terms_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from clipsearch.matches import Match, Term
+    from clipsearch.matches import Listeners, Match, Term
 
 SOCKET_NAME = "serve.sock"
 OFF = "CLIPSEARCH_COLD"
@@ -92,87 +92,48 @@ class WarmLibrary:
         return self._answer(Question("similar", terms, limit, filters, min_score, only_matches, include_self))
 
     def _answer(self, question: Question) -> list[Match]:
-        once = _Once(self._listeners)
         if not os.environ.get(OFF) and all(map(_is_the_same_there, question.terms)):
-            answer = ask(self._folder, question, once.listeners)
+            answer = ask(self._folder, question)
             if answer is not None:
-                return answer
+                return self._read(answer)
         from clipsearch.library import Library
 
-        with Library(self._folder, listeners=once.again()) as library:
+        with Library(self._folder, listeners=self._listeners) as library:
             return question.put_to(library)
 
-
-class _Once:
-    """Lets notices through, but not a second time to whoever asks once more."""
-
-    def __init__(self, listeners: Listeners) -> None:
-        self._told: list[str] = []
-        self._behind = listeners
-        self.listeners = Listeners(notice=self._remember, download=listeners.download)
-
-    def _remember(self, sentence: str) -> None:
-        self._told.append(sentence)
-        self._behind.tell(sentence)
-
-    def again(self) -> Listeners:
-        def tell(sentence: str) -> None:
-            if sentence in self._told:
-                self._told.remove(sentence)
-            else:
-                self._behind.tell(sentence)
-
-        return Listeners(notice=tell, download=self._behind.download)
+    def _read(self, answer: dict[str, Any]) -> list[Match]:
+        for sentence in answer["notices"]:
+            self._listeners.tell(sentence)
+        if "error" in answer:
+            kind, message, hint = answer["error"]
+            raise getattr(errors, kind)(message, hint)
+        return [match_of(match) for match in answer["matches"]]
 
 
 def _is_the_same_there(term: Term) -> bool:
     return term.kind != "image" or not term.value.startswith(_HERE)
 
 
-def ask(folder: Path, question: Question, listeners: Listeners) -> list[Match] | None:
-    """What a server answers; None where none does.
-
-    Raises:
-        ClipsearchError: What the library has raised there.
-    """
-    for said in _conversation(folder, question):
-        match said:
-            case {"notice": sentence}:
-                listeners.tell(sentence)
-            case {"download": progress} if listeners.download is not None:
-                listeners.download(DownloadProgress(*progress))
-            case {"matches": matches}:
-                return [match_of(match) for match in matches]
-            case {"error": (kind, message, hint)}:
-                raise _error(kind)(message, hint)
-    return None
-
-
-def _error(kind: str) -> type[errors.ClipsearchError]:
-    found: type[errors.ClipsearchError] = getattr(errors, kind)
-    return found
-
-
-def _conversation(folder: Path, question: Question) -> Iterator[dict[str, Any]]:
-    """What the server says; ends where it, or what is there in its place, says nothing that makes sense."""
+def ask(folder: Path, question: Question) -> dict[str, Any] | None:
+    """What a server answers; None where there is none that does."""
     try:
         if not _is_own_socket(folder):
-            return
+            return None
         import socket
 
         with socket.socket(socket.AF_UNIX) as connection, address(folder) as name:
             connection.settimeout(PATIENCE_S)
             connection.connect(name)
             if not is_own(connection):
-                return
+                return None
             asked = {"version": __version__, "folder": identity(folder), "question": question.plain()}
-            connection.sendall(json.dumps(asked).encode() + b"\n")
+            connection.sendall(json.dumps(asked).encode("ascii") + b"\n")
             with connection.makefile("rb") as lines:
-                for line in lines:
-                    if line.strip():
-                        yield json.loads(line)
+                said = next((line for line in lines if line.strip()), b"")
+        answer: dict[str, Any] | None = json.loads(said) if said.endswith(b"\n") else None
     except (OSError, ValueError):
-        return
+        return None
+    return answer
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
+from clipsearch.cli.idle import IdleExit  # noqa: TC001 - evaluated for Typer
 from clipsearch.cli.options import LibraryFolder, examples
 from clipsearch.cli.terminal import console, remark
 from clipsearch.cli.watch import StopOnSignals
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "clipsearch serve",
             "clipsearch serve --port 0 --no-open",
+            "clipsearch serve --no-open --idle-exit 30m",
             "clipsearch serve --host 0.0.0.0         # for the phone, with a token",
         )
     )(serve)
@@ -57,12 +59,14 @@ def serve(
         bool | None,
         typer.Option("--open/--no-open", help="Open the page; without it, on a terminal with a display."),
     ] = None,
+    idle_exit: IdleExit = None,
     library: LibraryFolder = None,
 ) -> int:
     """Open a page to look at the photos, and an API for programs.
 
     The page is at the address shown, for this machine alone; it works without
     internet. The API is described at /api/openapi.json. Ctrl-C ends it.
+    Meanwhile, search and similar answer sooner, as all is in memory already.
     """
     try:
         from clipsearch.web import running
@@ -79,9 +83,9 @@ def serve(
         Library.open(library) as opened,
         StopOnSignals() as stop,
     ):
-        serving = running.Serving(opened, [listening], token=secret)
+        serving = running.Serving(opened, [listening], token=secret, warm=remark)
         _announce(serving, open_page=open_page)
-        serving.run(stop)
+        serving.run(lambda: stop() or (idle_exit is not None and serving.idle_s >= idle_exit))
         return Exit.INTERRUPTED if stop.signal == signal.SIGINT else Exit.DONE
 
 

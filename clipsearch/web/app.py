@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from clipsearch.web.guard import LOOPBACK, Activity, Guard
 from clipsearch.web.pool import LibraryPool
 from clipsearch.web.schemas import ArchiveRequest, Problem
 from clipsearch.web.uploads import Uploads
+from clipsearch.web.warm import WarmSocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from typing import Any
 
     from clipsearch.library import Library
@@ -43,6 +44,7 @@ def create_app(
     token: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     thumbnail_bytes: int = thumbnails.MAX_BYTES,
+    warm: Callable[[str], None] | None = None,
 ) -> Starlette:
     """The API and the page of a library, as an ASGI application.
 
@@ -51,6 +53,7 @@ def create_app(
         token: What whoever asks has to know, as a bearer token or in the page's address; None for nothing.
         hosts: Names by which this server may be asked for, without port; `*` for any, with a token only.
         thumbnail_bytes: What thumbnails may take on disk, in all.
+        warm: Answer searches from this user's shell as well, and tell this why that cannot be.
     """
     activity = Activity()
     pool = LibraryPool(library)
@@ -58,7 +61,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        shell = WarmSocket(library.path, pool, activity, warm).listening() if warm else nullcontext()
+        async with shell:
+            yield
         decoder.close()
         pool.close()
 

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -24,7 +25,7 @@ from starlette.responses import RedirectResponse
 from clipsearch.web.errors import internal, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,6 +72,17 @@ class Activity:
         """Seconds since anything was asked or answered."""
         return 0.0 if self.active else time.monotonic() - self.last
 
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Something is, meanwhile."""
+        self.last = time.monotonic()
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self.last = time.monotonic()
+
 
 class Guard:
     """Lets a request through to the application, or refuses it.
@@ -97,19 +109,16 @@ class Guard:
             return
         exchange = _Exchange(scope, receive, send)
         is_upload = exchange.limit > _BODY_BYTES
-        self._activity.last = time.monotonic()
-        self._activity.active += 1
         self._uploads += is_upload
         try:
-            refusal = self._refusal(scope, is_upload=is_upload)
-            if refusal is not None:
-                await refusal(scope, exchange.receive, exchange.send)
-            else:
-                await exchange.run(self._app)
+            with self._activity.going_on():
+                refusal = self._refusal(scope, is_upload=is_upload)
+                if refusal is not None:
+                    await refusal(scope, exchange.receive, exchange.send)
+                else:
+                    await exchange.run(self._app)
         finally:
             self._uploads -= is_upload
-            self._activity.active -= 1
-            self._activity.last = time.monotonic()
 
     def _refusal(self, scope: Scope, *, is_upload: bool) -> Response | None:
         headers = Headers(scope=scope)

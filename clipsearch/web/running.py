@@ -85,15 +85,23 @@ class Serving:
         library: The library; it stays the caller's own.
         listening: Sockets that listen.
         token: See `create_app`; needed where others than this machine can connect.
+        warm: See `create_app`.
 
     Attributes:
         app: The ASGI application.
     """
 
-    def __init__(self, library: Library, listening: list[socket.socket], *, token: str | None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        listening: list[socket.socket],
+        *,
+        token: str | None,
+        warm: Callable[[str], None] | None = None,
+    ) -> None:
         # Whoever knows the token may come by any name.
         hosts = LOOPBACK if token is None else (ANY_HOST,)
-        self.app = create_app(library, token=token, hosts=hosts)
+        self.app = create_app(library, token=token, hosts=hosts, warm=warm)
         self._listening = listening
         self._token = token
 
