@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from clipsearch.cli.terminal import console, harmless
+from clipsearch.cli.terminal import console, harmless, remark
 from clipsearch.cli.wording import duration
 from clipsearch.matches import Listeners
 
@@ -88,7 +88,10 @@ class Reporter:
 
     def notice(self, sentence: str) -> None:
         """One line that stays."""
-        self._console.print(harmless(sentence), style="dim")
+        if self._live is None:
+            remark(sentence)
+        else:
+            self._live.console.print(harmless(sentence), style="dim")
 
     def download(self, progress: DownloadProgress) -> None:
         """A model on its way."""
