@@ -1,7 +1,7 @@
 """Thumbnails on disk: WebP, upright, named by the bytes that they were made of.
 
-They lie in the library's folder and may be deleted at any time. A file is a WebP with its CRC-32 behind it (which
-viewers ignore): what a crash or a bad disk has left of one is never shown.
+They lie in the library's folder and may be deleted at any time. A file is a WebP with its CRC-32 behind it
+(which viewers ignore): what a crash or a bad disk has left of one is never shown.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Thumbnails:
 
 
 def everything(library: Path) -> Iterator[Stored]:
-    """All thumbnails of a library, and what is left of those that were being written when a server was killed."""
+    """All thumbnails of a library, and what a killed server has left of those that it was writing."""
     for path in _files(library):
         if _NAME.fullmatch(path.name) or _DRAFT.fullmatch(path.name):
             with suppress(OSError):

@@ -522,9 +522,9 @@ class Catalog:
             return [_photo(row) for row in rows]
 
     def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[int], list[str]]:
-        """Contents, ids and paths of the photos within `scope` whose content id is in `first..last`, ascending.
+        """Photos within `scope` whose content id is in `first..last`, ascending: contents, ids and paths.
 
-        For walking the whole library: it reads one table, in order, and makes nothing but paths.
+        For walking the whole library: it reads one table, in order, and makes little but paths.
         """
         folders = {root.id: os.path.join(root.path, "") for root in self.roots()}  # noqa: PTH118 - with a slash
         rows = self.rows(

@@ -33,6 +33,9 @@ class _Sink:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def take(self) -> bytes:
         taken, self._parts = b"".join(self._parts), []
         return taken
@@ -41,12 +44,12 @@ class _Sink:
 def packed(photos: Sequence[PhotoDetails]) -> Iterator[bytes]:
     """A zip of photos, piece by piece, each under its own name; same names are kept apart by numbers.
 
-    Pictures hardly get smaller, so they are stored as they are. A text in it names those that could not be read.
+    Pictures hardly get smaller, so they are stored as they are. A text in it names those that were not read.
     """
     sink = _Sink()
     missing: list[str] = []
     taken: set[str] = {_MISSING}
-    with ZipFile(sink, "w", ZIP_STORED) as archive:  # type: ignore[arg-type]
+    with ZipFile(sink, "w", ZIP_STORED) as archive:
         for one in photos:
             try:
                 file = open_photo(one)

@@ -70,6 +70,7 @@ async def classify(
 
 @router.get("/classify/summary", responses={200: {"model": list[LabelRecord]}})
 async def summary(
+    *,
     ask: Ask,
     filters: Filtered,
     labels: Labels = [],  # noqa: B006
@@ -108,9 +109,10 @@ def _shown(library: Library, surest: list[Prediction], labels: tuple[str, ...]) 
     shown: list[dict[str, Any]] = []
     for prediction in surest:
         photo = library.photo(prediction.photo or 0)
-        facts = {"content": contents_of(library, [photo])[photo.content]}
-        facts |= {"width": photo.width, "height": photo.height}
-        shown.append({"id": photo.id, **facts, **prediction_record(prediction, labels)})
+        contents = contents_of(library, [photo])
+        facts = {"id": photo.id, "content": contents[photo.content]}
+        sides = {"width": photo.width, "height": photo.height}
+        shown.append({**facts, **sides, **prediction_record(prediction, labels)})
     return shown
 
 
@@ -130,6 +132,7 @@ def _predictions(
 
 @router.get("/duplicates", responses={200: {"model": list[DuplicateRecord]}})
 async def duplicates(
+    *,
     ask: Ask,
     filters: Filtered,
     exact: Annotated[bool, Query(description="Files with the same bytes.")] = True,
@@ -141,7 +144,7 @@ async def duplicates(
         float, Query(ge=0, le=86_400, allow_inf_nan=False, description="Seconds between them, at most.")
     ] = 3.0,
 ) -> Response:
-    """Groups of photos that are the same, or nearly, those first that take most room; the best of each first."""
+    """Groups of photos that are the same, or nearly; those first that take most room, in each the best."""
 
     def find(library: Library) -> list[dict[str, Any]]:
         groups = library.duplicates(exact=exact, similar=similar, bursts=bursts, gap=gap, filters=filters)

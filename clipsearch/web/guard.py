@@ -1,8 +1,8 @@
 """Who may ask: the first thing that a request meets, and the last that an answer passes.
 
-A page of another site must not be able to look at photos through the browser of whoever has the server running:
-neither by a name of its own that leads to this address (DNS rebinding), which `Host` gives away, nor by asking
-across sites, which `Sec-Fetch-Site`, `Origin` and `Referer` give away.
+A page of another site must not be able to look at photos through the browser of whoever has the server
+running: neither by a name of its own that leads to this address (DNS rebinding), which `Host` gives away, nor
+by asking across sites, which `Sec-Fetch-Site`, `Origin` and `Referer` give away.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@?#\s]+)(?::\d+)?", re.IGNORECASE)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
-        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+        " manifest-src 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -181,11 +182,9 @@ class _Exchange:
 
     async def run(self, app: ASGIApp) -> None:
         """Have the application answer; whatever it raises is an answer, too."""
-        length = Headers(scope=self._scope).get("content-length", "0")
         refusal = None
         try:
-            if length.isdecimal() and int(length) > self.limit:
-                raise _TooMuchError
+            self._check(int(Headers(scope=self._scope).get("content-length", "0")))  # h11 has seen to digits
             await app(self._scope, self.receive, self.send)
         except _TooMuchError:
             most = f"{self.limit // 1_000_000} MB"
@@ -207,10 +206,13 @@ class _Exchange:
             message = await self._receive()
         self._complete = not message.get("more_body", False)
         self._came += len(message.get("body", b""))
-        if self._came > self.limit:
+        self._check(self._came)
+        return message
+
+    def _check(self, length: int) -> None:
+        if length > self.limit:
             self._complete = True
             raise _TooMuchError
-        return message
 
     async def send(self, message: Message) -> None:
         """The next part of the answer."""

@@ -21,14 +21,14 @@ from clipsearch.web.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from io import BufferedReader
 
     from starlette.types import Receive, Scope, Send
 
     from clipsearch.types import PhotoDetails
 
-# What browsers show, or hand to a program for pictures. All else is a download: nothing that a file says of itself
-# makes it a page.
+# What browsers show, or hand to a program for pictures. All else is a download: nothing that a file says of
+# itself makes it a page.
 _TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -46,44 +46,46 @@ _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-def open_photo(details: PhotoDetails) -> BinaryIO:
+def open_photo(details: PhotoDetails) -> BufferedReader:
     """A photo's file, opened for reading.
 
-    It really lies below the indexed folder that it belongs to, wherever links lead by now; or else it is, byte by
-    byte, what was indexed.
+    It really lies below the indexed folder that it belongs to, wherever links lead by now; or else it is,
+    byte by byte, what was indexed.
 
     Raises:
         NotFoundError: It is gone, no regular file, or a link that leads to another file now.
     """
-    gone = NotFoundError("the file cannot be read now", "index its folder again, or plug its drive in")
     path = details.photo.path
     try:
         real = Path(os.path.realpath(path))
-        handle = os.open(real, os.O_RDONLY | _FLAGS)
+        file = os.fdopen(os.open(real, os.O_RDONLY | _FLAGS), "rb")
+        try:
+            _check(file, real, details)
+        except BaseException:
+            file.close()
+            raise
     except OSError:
-        raise gone from None
-    file = os.fdopen(handle, "rb")
-    try:
-        facts = os.fstat(handle)
-        # What was opened is what the path means after: nothing was put in its place in between.
-        is_here = os.path.samestat(facts, real.lstat()) and Path(os.path.realpath(path)) == real
-        root = Path(os.path.realpath(details.root))
-        if not stat.S_ISREG(facts.st_mode) or not is_here:
-            raise gone
-        if not real.is_relative_to(root) and not _is_same(file, facts.st_size, details):
-            raise NotFoundError("the file lies outside the indexed folders", "index the folder that it is in")
-    except BaseException as error:
-        file.close()
-        if isinstance(error, OSError):
-            raise gone from None
-        raise
+        raise NotFoundError(
+            "the file cannot be read now", "index its folder again, or plug its drive in"
+        ) from None
     return file
+
+
+def _check(file: BufferedReader, real: Path, details: PhotoDetails) -> None:
+    facts = os.fstat(file.fileno())
+    # What was opened is what the path means after: nothing was put in its place in between.
+    is_here = os.path.samestat(facts, real.lstat()) and os.path.realpath(details.photo.path) == str(real)
+    if not stat.S_ISREG(facts.st_mode) or not is_here:
+        raise FileNotFoundError
+    root = Path(os.path.realpath(details.root))
+    if not real.is_relative_to(root) and not _is_same(file, facts.st_size, details):
+        raise NotFoundError("the file lies outside the indexed folders", "index the folder that it is in")
 
 
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
 
 
-def _is_same(file: BinaryIO, size: int, details: PhotoDetails) -> bool:
+def _is_same(file: BufferedReader, size: int, details: PhotoDetails) -> bool:
     if size != details.photo.size:
         return False
     found = hashlib.file_digest(file, "sha256").digest() == details.digest
@@ -108,7 +110,7 @@ def read_photo(details: PhotoDetails) -> bytes:
             raise PhotoError((error.strerror or str(error)).lower()) from error
 
 
-def chunks_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+def chunks_of(file: BufferedReader, size: int) -> Iterator[bytes]:
     """So many bytes of a file, or fewer where it ends; it is closed then."""
     with file:
         while size > 0 and (chunk := file.read(min(_CHUNK, size))):
@@ -126,7 +128,7 @@ class Original(Response):
         download: To be saved, not shown.
     """
 
-    def __init__(self, file: BinaryIO, details: PhotoDetails, *, asked: str, download: bool) -> None:
+    def __init__(self, file: BufferedReader, details: PhotoDetails, *, asked: str, download: bool) -> None:
         size = os.fstat(file.fileno()).st_size
         media_type = _TYPES.get(format_name(file.read(_HEAD)), _DOWNLOAD)
         self._file = file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -94,6 +94,7 @@ Ask = Annotated[Asker, Depends(Asker)]
 
 
 def _filters(
+    *,
     request: Request,
     inside: Annotated[
         str | None,
@@ -148,8 +149,8 @@ def folder(request: Request, name: str) -> str:
         UsageError: It is none.
     """
     query = request.scope["query_string"].decode("latin-1")
-    path = dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))[name]
-    if not os.path.isabs(path) or "\0" in path:
+    path: str = dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))[name]
+    if not PurePath(path).is_absolute() or "\0" in path:
         raise UsageError("not an absolute folder", "take it from /api/folders")
     return path
 

@@ -66,7 +66,7 @@ class LibraryPool:
     def _work(self, jobs: queue.Queue[_Job | None]) -> None:
         notices: list[str] = []
         opened = None
-        listeners = Listeners(notice=lambda sentence: notices.append(sentence))
+        listeners = Listeners(notice=lambda sentence: notices.append(sentence))  # noqa: PLW0108 - of each call
         with self._library.another(listeners=listeners) as library:
             while (job := jobs.get()) is not None:
                 if not job.future.set_running_or_notify_cancel():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -19,6 +18,7 @@ from clipsearch.web.app import create_app
 from clipsearch.web.guard import ANY_HOST, LOOPBACK
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from clipsearch.library import Library

@@ -54,6 +54,7 @@ def _records(library: Library, found: Sequence[Match]) -> list[dict[str, Any]]:
 
 @router.get("/search", responses={200: {"model": list[MatchRecord]}})
 async def search(
+    *,
     ask: Ask,
     filters: Filtered,
     q: Text = "",
@@ -87,6 +88,7 @@ async def search(
 
 @router.get("/photos/{photo}/similar", responses={200: {"model": list[MatchRecord]}})
 async def similar(
+    *,
     photo: PhotoId,
     ask: Ask,
     filters: Filtered,
