@@ -864,6 +864,18 @@ class Library:
         """
         return self._session().catalog.photo(key)
 
+    def photo_at(self, path: Path | str) -> Photo:
+        """The photo that is indexed under a path.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none.
+        """
+        found = self._session().catalog.photo_at(absolute(path))
+        if found is None:
+            raise UsageError(f"no photo is indexed as {path}", "take the path or the id from a result")
+        return found
+
     def details(self, key: int) -> PhotoDetails:
         """All that is known of the photo with an id.
 

@@ -372,13 +372,8 @@ class Catalog:
 
     def content_at(self, path: Path) -> int | None:
         """Id of the content that the catalog has for the file at an absolute path, or None."""
-        for root in self.roots():
-            if path.is_relative_to(root.path):
-                relative = os.fsencode(path.relative_to(root.path).as_posix())
-                rows = self.rows("SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative))
-                if rows:
-                    return int(rows[0][0])
-        return None
+        found = self.photo_at(path)
+        return None if found is None else found.content
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
         """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
@@ -504,6 +499,17 @@ class Catalog:
             raise UsageError(f"no photo has the id {key}", "it may have left the library; search again")
         with sound_values(self.path):
             return _photo(found[0])
+
+    def photo_at(self, path: Path) -> Photo | None:
+        """The photo that the catalog has for the file at an absolute path, or None."""
+        for root in self.roots():
+            if path.is_relative_to(root.path):
+                relative = os.fsencode(path.relative_to(root.path).as_posix())
+                rows = self.rows(f"{_PHOTOS} WHERE root = ? AND photo.path = ?", (root.id, relative))
+                if rows:
+                    with sound_values(self.path):
+                        return _photo(rows[0])
+        return None
 
     def newest(self, scope: Scope, limit: int, offset: int = 0) -> list[Photo]:
         """Photos within `scope`, those taken last first, those without a date at the end.

@@ -20,6 +20,7 @@ COMMANDS = {
     "index": ("index",),
     "watch": ("watch",),
     "serve": ("serve",),
+    "mcp": ("mcp",),
     "find": ("search", "similar"),
     "classify": ("classify",),
     "tag": ("tag",),
