@@ -63,12 +63,9 @@ def talk(home: Home, calls: Sequence[Call]) -> Talk:
             listed = await client.list_tools()
             answers = [await client.call_tool(name, arguments) for name, arguments in calls]
             info = client.server_info
-            return Talk(
-                client.instructions,
-                (info.name, info.version),
-                {one.name: one for one in listed.tools},
-                answers,
-            )
+            assert info is not None
+            tools = {one.name: one for one in listed.tools}
+            return Talk(client.instructions, (info.name, info.version), tools, answers)
 
     return anyio.run(converse)
 
@@ -80,7 +77,7 @@ CALLS: dict[str, Call] = {
     "filters": ("search", {"text": "red", "filters": {"in": "FOLDER/photos/blü", "glob": "*.png"}}),
     "weak": ("search", {"text": "red", "only_matches": True}),
     "like": ("search", {"add": ["photo:1"], "limit": 1}),
-    "similar": ("similar", {"photo": 1, "limit": 2}),
+    "similar": ("similar", {"photo": "RED", "limit": 2}),
     "similar by path": ("similar", {"photo": "FOLDER/photos/red.png", "limit": 2}),
     "classify": ("classify", {"labels": ["red", "blue"], "examples": 1}),
     "unsure": ("classify", {"labels": ["red", "blue"], "min_prob": 1}),
@@ -131,8 +128,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def said(home: Home) -> Talk:
-    calls = json.loads(json.dumps(list(CALLS.values())).replace("FOLDER", str(home.folder)))
-    return talk(home, calls)
+    with Library.open(home.folder / "library") as library:
+        red = library.photo_at(home.folder / "photos/red.png").id
+    calls = json.dumps(list(CALLS.values())).replace("FOLDER", str(home.folder)).replace('"RED"', str(red))
+    return talk(home, json.loads(calls))
 
 
 def answer(said: Talk, name: str) -> Any:
@@ -250,9 +249,7 @@ def test_what_is_wrong_is_said(said: Talk, name: str, says: str) -> None:
 
 def test_paths_and_addresses_are_texts(said: Talk) -> None:
     for name in ("path as text", "address as text"):
-        assert len(answer(said, name)["photos"]) == 1, (
-            "a text matches something; no file, no address is opened"
-        )
+        assert len(answer(said, name)["photos"]) == 1, "a text matches something; nothing is opened"
 
 
 def test_a_library_that_is_not_there_yet_is_said_by_each_tool(tmp_path: Path) -> None:
@@ -270,20 +267,12 @@ def test_a_library_that_is_not_there_yet_is_said_by_each_tool(tmp_path: Path) ->
 
 
 def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
-    version = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "t", "version": "1"},
-    }
+    version = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    call = dict(zip(("name", "arguments"), CALLS["search"], strict=True))
     messages = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": version},
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        {
-            "jsonrpc": "2.0",
-            "id": 2,
-            "method": "tools/call",
-            "params": dict(zip(("name", "arguments"), CALLS["search"], strict=True)),
-        },
+        {"id": 1, "method": "initialize", "params": {**version, "clientInfo": {"name": "t", "version": "1"}}},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": call},
     ]
     with subprocess.Popen(
         [sys.executable, *home.command],
@@ -297,7 +286,7 @@ def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
         assert run.stdout is not None
         lines = []
         for message in messages:
-            run.stdin.write(json.dumps(message) + "\n")
+            run.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
             run.stdin.flush()
             if "id" in message:
                 lines.append(run.stdout.readline())
