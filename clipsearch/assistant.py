@@ -7,10 +7,10 @@ can be reached, and no address on the net. Nothing is ever written.
 from __future__ import annotations
 
 import base64
-import heapq
 import json
 import os
 import re
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +26,17 @@ from clipsearch.errors import ClipsearchError, PhotoError, UsageError
 from clipsearch.filters import parse
 from clipsearch.photos.guarded import Decoder
 from clipsearch.records import match_record, photo_record
+from clipsearch.surest import Surest
 from clipsearch.terms import parse_term
 from clipsearch.web.originals import read_photo
 from clipsearch.web.pool import LibraryPool
 from clipsearch.zeroshot import DEFAULT_TEMPLATES, check_labels
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from clipsearch.library import Library
-    from clipsearch.types import Filters, Match, PhotoDetails, Term
+    from clipsearch.types import Filters, Match, PhotoDetails, Prediction, Term
     from clipsearch.web.pool import Lane
 
 T = TypeVar("T")
@@ -288,34 +289,32 @@ class _Tools:
         notices: list[str] = []
 
         def count(library: Library) -> dict[str, Any]:
-            choices = check_labels(labels)
-            counts, left_out = [0] * len(choices), 0
-            surest: list[list[tuple[float, int, str]]] = [[] for _ in choices]
-            for one in library.classify(
-                choices, templates=templates or DEFAULT_TEMPLATES, filters=_filters(filters)
-            ):
-                probability = one.probabilities[one.best]
-                if probability < min_prob:
-                    left_out += 1
-                    continue
-                counts[one.best] += 1
-                held = surest[one.best]
-                heapq.heappush(held, (probability, -(one.photo or 0), one.file))
-                if len(held) > examples:
-                    heapq.heappop(held)
-            by_label = [
-                {
-                    "label": label,
-                    "photos": photos,
-                    "examples": [
-                        {"id": -negative, "path": _spelled(file), "probability": round(probability, 6)}
-                        for probability, negative, file in sorted(held, reverse=True)
-                    ],
-                }
-                for label, photos, held in zip(choices, counts, surest, strict=True)
-            ]
-            by_label.sort(key=lambda one: -int(one["photos"]))  # type: ignore[call-overload]
-            return {"photos": sum(counts), "left_out": left_out, "labels": by_label, "notices": notices}
+            choices, which = check_labels(labels), _filters(filters)
+            surest, left_out = Surest(len(choices), examples), 0
+
+            def sure() -> Iterator[Prediction]:
+                nonlocal left_out
+                for one in library.classify(choices, templates=templates or DEFAULT_TEMPLATES, filters=which):
+                    if one.probabilities[one.best] >= min_prob:
+                        yield one
+                    else:
+                        left_out += 1
+
+            deque(surest.keep(sure()), maxlen=0)
+            order = sorted(range(len(choices)), key=lambda number: -surest.counts[number])
+            return {
+                "photos": sum(surest.counts),
+                "left_out": left_out,
+                "labels": [
+                    {
+                        "label": choices[number],
+                        "photos": surest.counts[number],
+                        "examples": [_example(one) for one in surest.of(number)],
+                    }
+                    for number in order
+                ],
+                "notices": notices,
+            }
 
         return _result(await self._ask(count, notices, lane="long"))
 
@@ -377,6 +376,11 @@ def _result(record: dict[str, Any], images: Sequence[ImageContent] = ()) -> Call
 
 def _photo_record(key: int, record: dict[str, object]) -> dict[str, Any]:
     return {"id": key, **record, "path": _spelled(str(record["path"]))}
+
+
+def _example(one: Prediction) -> dict[str, Any]:
+    probability = round(one.probabilities[one.best], 6)
+    return {"id": one.photo, "path": _spelled(one.file), "probability": probability}
 
 
 def _spelled(text: str) -> str:
