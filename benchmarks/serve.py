@@ -70,7 +70,7 @@ def main() -> int:
     sides = Sides(chosen.cache)
     library = sides.imagined(chosen.photos).ours
     words = [f"{color} {thing} {place}" for place in _PLACES for thing in _THINGS for color in _COLORS]
-    with _served(sides.ours, library) as address:
+    with served(sides.ours, library) as address:
         new = in_own_process(_alone, address, words[: _WARM_UP + _ALONE])
         again = in_own_process(_alone, address, words[_WARM_UP : _WARM_UP + 1] * (_WARM_UP + _ALONE))
         crowd = in_own_process(_crowd, address, words, chosen.clients, chosen.seconds)
@@ -112,7 +112,8 @@ class Measured:
 
 
 @contextmanager
-def _served(program: Clipsearch, library: Path) -> Iterator[tuple[str, int]]:
+def served(program: Clipsearch, library: Path) -> Iterator[tuple[str, int]]:
+    """The address of a server, which ends with the body."""
     command = program.command(library, "serve", "--port", "0", "--no-open")
     with subprocess.Popen(
         command.arguments, **command.settings, stdout=subprocess.PIPE, text=True
