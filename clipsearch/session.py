@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,13 @@ from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
-from clipsearch.concepts import MARK, check_name, unknown
+from clipsearch.concepts import unknown
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
 from clipsearch.strength import Gauge
+from clipsearch.terms import MARK, check_name
 from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ class Session:
         if self._projection is None or self._projection[0] != state:
             self._projection = (state, Projection(catalog, self._folder, *self.model(), self._listeners))
         return self._projection[1]
+
+    def open_damaged_again(self) -> None:
+        """Open the embeddings anew where something about them was told, to tell it again."""
+        if self._projection is not None and self._projection[1].is_damaged:
+            self._projection = None
 
     def texts(self) -> TextEncoder:
         """The model's text encoder."""
@@ -294,20 +301,23 @@ class Session:
             for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), offset + 1)
         ]
 
-    def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """Stored embeddings in blocks: a path and a row for each photo."""
+    def stored_embeddings(
+        self, filters: Filters
+    ) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
+        """Stored embeddings in blocks: an id, a path and a row for each photo."""
         catalog, scope = self.catalog, self.scope(filters)
         for ids, rows in self.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]
-            contents, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
+            contents, keys, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
             places = np.searchsorted(ordered, contents)
             here = ordered[places] == contents
             if not here.all():  # contents of other blocks lie between those of this one
-                paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
+                keys = list(compress(keys, here.tolist()))
+                paths = list(compress(paths, here.tolist()))
             wanted = order[places[here]]
             # Nearly always every row, in order, and copying them takes a second for a million.
-            yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
+            yield keys, paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
 
     def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Photos and their stored embeddings in blocks: one row for each photo."""
@@ -318,7 +328,9 @@ class Session:
             places = [place for place, content in enumerate(ids.tolist()) for _ in held.get(content, ())]
             yield photos, rows[places]
 
-    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def embeddings_of(
+        self, paths: Sequence[Path | str]
+    ) -> Iterator[tuple[list[None], list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
         for path in _expand(paths):
@@ -330,7 +342,7 @@ class Session:
                 self._listeners.tell(f"left out: {error.message}")
                 continue
             done += 1
-            yield [str(path)], row[None]
+            yield [None], [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
 
