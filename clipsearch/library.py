@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from clipsearch import index_run, query, vector_files, zeroshot
 from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
+from clipsearch.catalog.likenesses import digests
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, UsageError
@@ -29,6 +30,7 @@ from clipsearch.types import (
     Match,
     MonthCount,
     OptimizeReport,
+    PhotoDetails,
     Prediction,
     Repair,
     RootStatus,
@@ -100,8 +102,10 @@ class Library:
         return cls(cls.default_path() if path is None else absolute(path), listeners=listeners)
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
-        """The same library for another thread; the two share loaded models."""
-        return Library(self.path, listeners=listeners, encoders=self._encoders)
+        """The same library for another thread; the two share loaded models, and of these it has told."""
+        made = Library(self.path, listeners=listeners, encoders=self._encoders)
+        made._told_of_model = True
+        return made
 
     def close(self) -> None:
         """Let go of files; the library may be used again after."""
@@ -698,10 +702,10 @@ class Library:
         _, model = session.model()
         vectors, offsets = session.labels(labels, templates)
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
-        for files, rows in found:
+        for keys, files, rows in found:
             chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
             best = chances.argmax(axis=1).tolist()
-            yield from map(Prediction, files, map(tuple, chances.tolist()), best)
+            yield from map(Prediction, files, map(tuple, chances.tolist()), best, keys)
 
     def export(self, filters: Filters = _ALL) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Every photo with its stored embedding, for other programs.
@@ -852,6 +856,27 @@ class Library:
             UsageError: There is none, or no more.
         """
         return self._session().catalog.photo(key)
+
+    def details(self, key: int) -> PhotoDetails:
+        """All that is known of the photo with an id.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none, or no more.
+        """
+        return overview.details(self._session().catalog, key)
+
+    def digests(self, photos: Iterable[Photo]) -> dict[int, bytes]:
+        """SHA-256 of the bytes of photos, by the id of their content; of those that are gone, none."""
+        return digests(self._session().catalog, sorted({photo.content for photo in photos}))
+
+    def model(self) -> Model:
+        """The model that answers.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().model()[1]
 
     def embed(self, picture: bytes) -> NDArray[np.float32]:
         """The embedding of a picture under the library's model, for a `Term` of the kind `embedding`.

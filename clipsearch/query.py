@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_MOST_WEIGHT = 1_000_000  # float32 has seven digits: nothing else counts beside it
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.*)", re.DOTALL)
 
 
-def parse_term(typed: str, *, sign: int = 1) -> Term:
+def parse_term(typed: str, *, sign: int = 1, pictures: bool = True) -> Term:
     """A query term as the user typed it: `dog`, `2:dog`, `pool.jpg`, `0.5:https://example.org/pool.jpg`.
 
     `@grandma` is a concept, `@@grandma` the text that begins with `@`.
@@ -32,9 +33,10 @@ def parse_term(typed: str, *, sign: int = 1) -> Term:
     Args:
         typed: The term, with an optional weight in front.
         sign: -1 for a term to subtract.
+        pictures: Whether it may name a picture, by its path or URL; if not, that is a text.
 
     Raises:
-        UsageError: Nothing is left to search for, or the weight is 0.
+        UsageError: Nothing is left to search for, or the weight is 0 or beyond all measure.
     """
     weight, value = 1.0, typed
     if match := _WEIGHTED.fullmatch(typed):
@@ -46,9 +48,11 @@ def parse_term(typed: str, *, sign: int = 1) -> Term:
         )
     if weight == 0:
         raise UsageError(f"weight 0 in {typed!r}", "leave the term away, or give it a weight above 0")
-    if value.lower().startswith(("http://", "https://")):
+    if weight > _MOST_WEIGHT:
+        raise UsageError(f"weight {weight:g} in {typed!r}", f"give it one of at most {_MOST_WEIGHT:,}")
+    if pictures and value.lower().startswith(("http://", "https://")):
         return Term(value, sign * weight, "url")
-    if _names_picture(value):
+    if pictures and _names_picture(value):
         return Term(value, sign * weight, "image")
     if value.startswith(MARK * 2):
         return Term(value.removeprefix(MARK), sign * weight)

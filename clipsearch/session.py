@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -294,20 +295,23 @@ class Session:
             for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), offset + 1)
         ]
 
-    def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """Stored embeddings in blocks: a path and a row for each photo."""
+    def stored_embeddings(
+        self, filters: Filters
+    ) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
+        """Stored embeddings in blocks: an id, a path and a row for each photo."""
         catalog, scope = self.catalog, self.scope(filters)
         for ids, rows in self.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]
-            contents, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
+            contents, keys, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
             places = np.searchsorted(ordered, contents)
             here = ordered[places] == contents
             if not here.all():  # contents of other blocks lie between those of this one
-                paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
+                keys = list(compress(keys, here.tolist()))
+                paths = list(compress(paths, here.tolist()))
             wanted = order[places[here]]
             # Nearly always every row, in order, and copying them takes a second for a million.
-            yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
+            yield keys, paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
 
     def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Photos and their stored embeddings in blocks: one row for each photo."""
@@ -318,7 +322,9 @@ class Session:
             places = [place for place, content in enumerate(ids.tolist()) for _ in held.get(content, ())]
             yield photos, rows[places]
 
-    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def embeddings_of(
+        self, paths: Sequence[Path | str]
+    ) -> Iterator[tuple[list[None], list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
         for path in _expand(paths):
@@ -330,7 +336,7 @@ class Session:
                 self._listeners.tell(f"left out: {error.message}")
                 continue
             done += 1
-            yield [str(path)], row[None]
+            yield [None], [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
 

@@ -77,8 +77,8 @@ def _shown(session: Session, paths: Sequence[Path | str], progress: Progress) ->
     done = 0
     for path in map(absolute, paths):
         stored = session.stored_embeddings(Filters(inside=path)) if path.is_dir() else ()
-        found = [rows for _, rows in stored if len(rows)]
-        for rows in found or (row for _, row in session.embeddings_of([path])):
+        found = [rows for *_, rows in stored if len(rows)]
+        for rows in found or (row for *_, row in session.embeddings_of([path])):
             parts.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
             done += len(rows)
             progress("looking at examples", "photos", done, 0)

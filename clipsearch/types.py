@@ -137,6 +137,25 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoDetails:
+    """All that the catalog knows of a photo.
+
+    Attributes:
+        photo: The photo.
+        root: The indexed folder that it is in.
+        digest: SHA-256 of its bytes.
+        modified: When it was last changed, in UTC; None where it waits to be read again.
+        tags: The surest first.
+    """
+
+    photo: Photo
+    root: Path
+    digest: bytes
+    modified: datetime | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """A photo that answers a query.
 
@@ -170,11 +189,13 @@ class Prediction:
         probabilities: One for each label, in the order the labels were given. They sum to 1 for
             softmax models; each stands alone for sigmoid models.
         best: Position of the most probable label, the first of equals.
+        photo: Id of the photo; None for a file that was named.
     """
 
     file: str
     probabilities: tuple[float, ...]
     best: int
+    photo: int | None = None
 
     @property
     def path(self) -> Path:

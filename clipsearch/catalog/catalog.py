@@ -521,21 +521,22 @@ class Catalog:
         with sound_values(self.path):
             return [_photo(row) for row in rows]
 
-    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
-        """Contents and paths of the photos within `scope` whose content id is in `first..last`, ascending.
+    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[int], list[str]]:
+        """Photos within `scope` whose content id is in `first..last`, ascending: contents, ids and paths.
 
-        For walking the whole library: it reads one table, in order, and makes nothing but paths.
+        For walking the whole library: it reads one table, in order, and makes little but paths.
         """
         folders = {root.id: os.path.join(root.path, "") for root in self.roots()}  # noqa: PTH118 - with a slash
         rows = self.rows(
-            "SELECT content, root, path FROM photo WHERE content BETWEEN ? AND ?"
+            "SELECT content, id, root, path FROM photo WHERE content BETWEEN ? AND ?"
             f" AND {scope.where} ORDER BY content, id",
             (first, last, *scope.values),
         )
         decode = os.fsdecode
         with sound_values(self.path):
-            paths = [folders[root] + decode(path) for _, root, path in rows]
-            return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
+            paths = [folders[root] + decode(path) for _, _, root, path in rows]
+            contents = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            return contents, [row[1] for row in rows], paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
         """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""

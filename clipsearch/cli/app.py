@@ -18,6 +18,7 @@ from clipsearch.cli import (
     find,
     index,
     manage,
+    serve,
     tag,
     watch,
 )
@@ -70,5 +71,5 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
+for _module in (index, watch, serve, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
     _module.register(app)

@@ -7,35 +7,97 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
-from clipsearch import __version__
-from clipsearch.web import api
+from clipsearch import __version__, thumbnails
+from clipsearch.photos.guarded import Decoder
+from clipsearch.web import grouping, overview, photos, search
+from clipsearch.web.errors import handle_errors
+from clipsearch.web.guard import LOOPBACK, Activity, Guard
 from clipsearch.web.pool import LibraryPool
+from clipsearch.web.schemas import ArchiveRequest, Problem
+from clipsearch.web.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+    from typing import Any
 
     from clipsearch.library import Library
 
-_THREADS = 4
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "It makes no sense."},
+    404: {"model": Problem, "description": "There is no such photo, or no more."},
+    409: {"model": Problem, "description": "Nothing is indexed yet."},
+    413: {"model": Problem, "description": "More than is taken."},
+    422: {"model": Problem, "description": "Malformed parameters."},
+    503: {"model": Problem, "description": "Too much at once, or the library cannot be used now."},
+}
 
 
-def create_app(library: Library) -> FastAPI:
+def create_app(
+    library: Library,
+    *,
+    token: str | None = None,
+    hosts: Sequence[str] = LOOPBACK,
+    thumbnail_bytes: int = thumbnails.MAX_BYTES,
+) -> Starlette:
     """The API and the page of a library, as an ASGI application.
 
     Args:
-        library: The library to serve; it stays the caller's own.
+        library: The library to serve; it stays the caller's own. It need not be there yet.
+        token: What whoever asks has to know, as a bearer token or in the page's address; None for nothing.
+        hosts: Names by which this server may be asked for, without port; `*` for any, with a token only.
+        thumbnail_bytes: What thumbnails may take on disk, in all.
     """
-    pool = LibraryPool(library, _THREADS)
+    activity = Activity()
+    pool = LibraryPool(library)
+    decoder = Decoder()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        decoder.close()
         pool.close()
 
-    app = FastAPI(title="clipsearch", version=__version__, lifespan=lifespan)
+    api = _api(library)
+    page = StaticFiles(directory=str(files("clipsearch.web") / "page"), html=True)
+    app = Starlette(
+        routes=[Mount("/api", api), Mount("/", page)],
+        middleware=[Middleware(Guard, hosts=hosts, token=token, activity=activity)],
+        lifespan=lifespan,
+    )
+    handle_errors(app, library.path)
+    api.state = app.state
+    app.state.activity = activity
     app.state.pool = pool
-    app.include_router(api.router, prefix="/api")
-    app.mount("/", StaticFiles(directory=str(files("clipsearch.web") / "page"), html=True))
+    app.state.decoder = decoder
+    app.state.uploads = Uploads()
+    app.state.thumbnails = thumbnails.Thumbnails(library.path, limit=thumbnail_bytes)
     return app
+
+
+def _api(library: Library) -> FastAPI:
+    api = FastAPI(
+        title="clipsearch",
+        version=__version__,
+        description="Find photos on your own disk by describing them.",
+        docs_url=None,  # the viewers for it come from other servers
+        redoc_url=None,
+        responses=_PROBLEMS,
+        separate_input_output_schemas=False,
+    )
+    for module in (search, photos, overview, grouping):
+        api.include_router(module.router)
+    handle_errors(api, library.path)
+    described = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        schema["components"]["schemas"].setdefault("ArchiveRequest", ArchiveRequest.model_json_schema())
+        return schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
+    return api
