@@ -182,7 +182,7 @@ async function totalOf(current, signal) {
 async function loadClassify(current, signal) {
   noMessage();
   gridRoot.hidden = true;
-  byId("bar").hidden = !current.label;
+  showBar(Boolean(current.label));
   const sorted = classify.show(current);
   if (!isOfLabel()) {
     results = Results.of([]);
@@ -201,11 +201,16 @@ function present(found, current, scroll) {
   found.addEventListener("failed", ({ detail }) => report(detail));
   found.addEventListener("loaded", () => summarize(current));
   gridRoot.hidden = false;
-  byId("bar").hidden = false;
+  showBar(true);
   grid.show(found, { rowHeight: rowHeight(), divided: isSearch(current) && !current.classify, scroll, square: current.classify });
   selection.elsewhere();
   summarize(current);
   if (found.total === 0) nothing(current);
+}
+
+function showBar(shownNow) {
+  byId("size").hidden = !shownNow;
+  if (!shownNow) byId("summary").textContent = "";
 }
 
 function summarize(current) {
@@ -228,7 +233,7 @@ function matches(weakFrom, photos) {
 
 function nothing(current) {
   gridRoot.hidden = true;
-  byId("bar").hidden = true;
+  showBar(false);
   if (isSearch(current) && current.only) {
     const act = { text: "Show the nearest anyway", call: () => change({ only: false }) };
     message({ picture: "search", title: "Nothing matches better than chance", hint: "Other words may do, or fewer filters.", act });
@@ -246,7 +251,7 @@ function fail(error) {
   shown = null; // the same may be asked again
   if (error.status === 0 && results.total !== 0) return; // what is there may still be looked at
   gridRoot.hidden = true;
-  byId("bar").hidden = true;
+  showBar(false);
   message(errorMessage(error));
 }
 

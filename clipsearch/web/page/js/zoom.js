@@ -2,6 +2,7 @@
 
 const STEP = 1.4;
 const DEEPEST = 4; // screen pixels that a pixel of the photo may take
+const ENLARGED = 2; // times that a small photo is, to begin with
 const AT_LEAST = 3; // times, however small the photo is
 const SWIPE = 60; // pixels of a finger that mean the next photo
 
@@ -42,7 +43,7 @@ export class Zoom {
   /** Screen pixels that the picture takes where all of it is shown. */
   get #fitted() {
     const { clientWidth, clientHeight } = this.stage;
-    const factor = Math.min(clientWidth / this.width, clientHeight / this.height, 1);
+    const factor = Math.min(clientWidth / this.width, clientHeight / this.height, ENLARGED);
     return { w: this.width * factor, h: this.height * factor, factor };
   }
 
