@@ -3,7 +3,7 @@
 import { get, thumbnail } from "./api.js";
 import { byId, debounced, h } from "./dom.js";
 import { change, filterParameters, state } from "./state.js";
-import { count, fileName, harmless, number } from "./text.js";
+import { count, fileName, harmless } from "./text.js";
 
 const SUREST = 12;
 const MOST = 1000; // of one label, when it is opened
@@ -107,7 +107,7 @@ export class Classify {
 
   /** In a line: what is to be seen. */
   static summary(current, total) {
-    return current.label ? `${number(total)} ${total === 1 ? "photo" : "photos"}, the surest first` : "";
+    return current.label ? `${count(total, "photo")}, the surest first` : "";
   }
 }
 

@@ -12,7 +12,7 @@ import { errorMessage, message, noMessage, notice, toast } from "./notices.js";
 import { Results } from "./results.js";
 import { Selection, copyPaths } from "./selection.js";
 import { address, change, filterParameters, isSearch, reset, searchRequest, state, subscribe } from "./state.js";
-import { number } from "./text.js";
+import { count } from "./text.js";
 import { Viewer } from "./viewer.js";
 
 const TYPING = 150; // milliseconds without a key after which what is typed is searched for
@@ -215,10 +215,10 @@ function showBar(shownNow) {
 
 function summarize(current) {
   const { total, weakFrom } = results;
-  const photos = total === null ? "" : `${number(total)} ${total === 1 ? "photo" : "photos"}`;
+  const photos = total === null ? "" : count(total, "photo");
   let words = photos;
   if (current.classify) words = Classify.summary(current, total);
-  else if (isSearch(current) && current.only) words = total === null ? "Matches, the best first" : `${number(total)} ${total === 1 ? "match" : "matches"}`;
+  else if (isSearch(current) && current.only) words = total === null ? "Matches, the best first" : count(total, "match", "matches");
   else if (isSearch(current)) words = matches(weakFrom, photos);
   else if (total > 1) words = `${photos}, newest first`;
   byId("summary").textContent = words;
@@ -228,7 +228,7 @@ function matches(weakFrom, photos) {
   if (weakFrom < 0) return photos && `${photos}, the best match first`;
   let good = 0;
   for (let index = 0; index < weakFrom; index += 1) good += results.at(index).strength !== "weak";
-  return `${good === 1 ? "1 match" : `${number(good)} matches`}${photos && ` among ${photos}`}`;
+  return `${good ? count(good, "match", "matches") : "No matches"}${photos && ` among ${photos}`}`;
 }
 
 function nothing(current) {
