@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from clipsearch import __version__, thumbnails
+from clipsearch.errors import ClipsearchError
 from clipsearch.photos.guarded import Decoder
 from clipsearch.web import grouping, overview, photos, search
 from clipsearch.web.errors import handle_errors
@@ -58,7 +60,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        ready = asyncio.create_task(_get_ready(pool))
         yield
+        ready.cancel()
         decoder.close()
         pool.close()
 
@@ -77,6 +81,12 @@ def create_app(
     app.state.uploads = Uploads()
     app.state.thumbnails = thumbnails.Thumbnails(library.path, limit=thumbnail_bytes)
     return app
+
+
+async def _get_ready(pool: LibraryPool) -> None:
+    """Load the model and open the vectors before the first query needs them."""
+    with suppress(ClipsearchError):  # whoever asks next hears of it
+        await pool.run(lambda library: library.search("a photo", limit=1))
 
 
 def _api(library: Library) -> FastAPI:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from clipsearch.errors import (
@@ -118,12 +119,20 @@ def handle_errors(app: FastAPI | Starlette, library: Path) -> None:
         message = "; ".join(wrong[:3])
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, message, _HINTS[HTTPStatus.NOT_FOUND])
 
+    async def too_slow(_: Request, _error: Exception) -> Response:
+        return problem(HTTPStatus.REQUEST_TIMEOUT, "the request takes too long", "send it faster")
+
+    async def gone(_: Request, _error: Exception) -> Response:
+        return Response()  # which nobody gets
+
     async def unexpected(_: Request, error: Exception) -> Response:
         return internal(error)
 
     app.add_exception_handler(ClipsearchError, expected)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(TimeoutError, too_slow)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, unexpected)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import json
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from clipsearch.errors import UsageError
 from clipsearch.records import duplicate_record, prediction_record
+from clipsearch.surest import Surest
 from clipsearch.web.parameters import Ask, Filtered, as_json, check_lengths
 from clipsearch.web.schemas import DuplicateRecord, LabelRecord, PredictionRecord
 from clipsearch.web.search import contents_of
@@ -82,24 +84,11 @@ async def summary(
     choices = _checked(labels, templates)
 
     def count(library: Library) -> list[dict[str, Any]]:
-        counts = [0] * len(choices)
-        # The least sure first; of equals the later one goes.
-        surest: list[list[tuple[float, int, Prediction]]] = [[] for _ in choices]
-        for number, prediction in enumerate(_predictions(library, choices, templates, filters, min_prob)):
-            best = prediction.best
-            counts[best] += 1
-            entry = (prediction.probabilities[best], -number, prediction)
-            if len(surest[best]) < top:
-                heapq.heappush(surest[best], entry)
-            elif top:
-                heapq.heappushpop(surest[best], entry)
+        surest = Surest(len(choices), top)
+        deque(surest.keep(_predictions(library, choices, templates, filters, min_prob)), maxlen=0)
         return [
-            {
-                "label": label,
-                "photos": photos,
-                "surest": _shown(library, [one[2] for one in sorted(held, reverse=True)], choices),
-            }
-            for label, photos, held in zip(choices, counts, surest, strict=True)
+            {"label": label, "photos": photos, "surest": _shown(library, surest.of(number), choices)}
+            for number, (label, photos) in enumerate(zip(choices, surest.counts, strict=True))
         ]
 
     return as_json(await ask(count, lane="long"))
@@ -108,11 +97,11 @@ async def summary(
 def _shown(library: Library, surest: list[Prediction], labels: tuple[str, ...]) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     for prediction in surest:
-        photo = library.photo(prediction.photo or 0)
-        contents = contents_of(library, [photo])
-        facts = {"id": photo.id, "content": contents[photo.content]}
-        sides = {"width": photo.width, "height": photo.height}
-        shown.append({**facts, **sides, **prediction_record(prediction, labels)})
+        with suppress(UsageError, KeyError):  # it has just left the library
+            photo = library.photo(prediction.photo or 0)
+            facts = {"id": photo.id, "content": contents_of(library, [photo])[photo.content]}
+            sides = {"width": photo.width, "height": photo.height}
+            shown.append({**facts, **sides, **prediction_record(prediction, labels)})
     return shown
 
 

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 
-from clipsearch.web.errors import internal, problem
+from clipsearch.web.errors import TooLargeError, internal, problem, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,22 +171,18 @@ class _Exchange:
         self._end = time.monotonic() + _BODY_S
 
     async def run(self, app: ASGIApp) -> None:
-        """Have the application answer; whatever it raises is an answer, too."""
-        refusal = None
-        try:
-            self._check(int(Headers(scope=self._scope).get("content-length", "0")))  # h11 has seen to digits
-            await app(self._scope, self.receive, self.send)
-        except _TooMuchError:
-            most = f"{self.limit // 1_000_000} MB"
-            refusal = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {most}", "send a smaller one")
-        except TimeoutError:
-            refusal = problem(HTTPStatus.REQUEST_TIMEOUT, "the request takes too long", "send it faster")
-        except ClientDisconnect:
-            return
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it has an answer
-            refusal = internal(error)
-        if refusal is not None and not self._started:
+        """Have the application answer; what it raises, though it should not, is an answer, too."""
+        said = int(Headers(scope=self._scope).get("content-length", "0"))  # h11 has seen to digits
+        if said > self.limit:
+            error = self._too_large()
+            refusal = problem(status_of(error), error.message, error.hint)
             await refusal(self._scope, self.receive, self.send)
+            return
+        try:
+            await app(self._scope, self.receive, self.send)
+        except Exception as error:  # noqa: BLE001 - the boundary
+            if not self._started:
+                await internal(error)(self._scope, self.receive, self.send)
 
     async def receive(self) -> Message:
         """The next part of the request."""
@@ -197,13 +192,13 @@ class _Exchange:
             message = await self._receive()
         self._complete = not message.get("more_body", False)
         self._came += len(message.get("body", b""))
-        self._check(self._came)
+        if self._came > self.limit:
+            self._complete = True
+            raise self._too_large()
         return message
 
-    def _check(self, length: int) -> None:
-        if length > self.limit:
-            self._complete = True
-            raise _TooMuchError
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"more than {self.limit // 1_000_000} MB", "send a smaller one")
 
     async def send(self, message: Message) -> None:
         """The next part of the answer."""
@@ -217,10 +212,6 @@ class _Exchange:
                 headers.append("X-Notice", quote(notice, safe=" ,;:()'", errors="surrogateescape"))
             message = {**message, "headers": headers.raw}
         await self._send(message)
-
-
-class _TooMuchError(Exception):
-    """The body is larger than it may be."""
 
 
 def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
