@@ -14,9 +14,11 @@ export function rememberPreview(term, address) {
   previews.set(term, address);
 }
 
-export function addTerm(value, sign, more = {}) {
-  const others = state().terms.filter((term) => term.value !== value);
-  change({ terms: [...others, { sign, weight: 1, value }], classify: false, photo: null, ...more });
+/** Search by this as well; or, with `alone`, by nothing else. */
+export function addTerm(value, sign, alone = false) {
+  const others = alone ? [] : state().terms.filter((term) => term.value !== value);
+  const q = alone ? "" : state().q;
+  change({ q, terms: [...others, { sign, weight: 1, value }], classify: false, photo: null });
 }
 
 export function dropLast() {

@@ -15,7 +15,7 @@ async function searchBy(files, report) {
   try {
     const term = await postPicture(file);
     rememberPreview(term, URL.createObjectURL(file));
-    addTerm(term, 1, { q: "", terms: [] });
+    addTerm(term, 1, true);
   } catch (error) {
     report(error);
   } finally {
