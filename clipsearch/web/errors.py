@@ -95,12 +95,11 @@ def handle_errors(app: FastAPI | Starlette, library: Path) -> None:
         app: The application.
         library: The library's folder, which errors do not name.
     """
-    places = {str(library): "the library", str(Path.home()): "~"}
 
     def discreet(text: str) -> str:
-        for place, name in places.items():
-            text = text.replace(place, name)
-        return text
+        text = text.replace(str(library), "the library")
+        home = str(Path.home())
+        return text if home == Path(home).anchor else text.replace(home, "~")
 
     async def expected(_: Request, error: Exception) -> Response:
         assert isinstance(error, ClipsearchError)  # noqa: S101 - for the type checker

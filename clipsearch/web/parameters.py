@@ -56,6 +56,7 @@ class Asker:
         try:
             await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
+                gone.result()  # which may be that it sends too much
                 raise ClientDisconnect
             return asked.result()
         finally:
