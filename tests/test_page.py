@@ -753,7 +753,7 @@ def test_a_picture_forgotten_by_the_server_is_said_so(screen: Screen) -> None:
 
 def test_what_makes_no_sense_is_said_in_place(screen: Screen) -> None:
     page = screen.open("?after=soon", ready=False)
-    expect(page.get_by_role("alert")).to_contain_text("not a date")
+    expect(page.get_by_role("alert")).to_contain_text("Not a date")
     assert all(NOT_LOADED in fault for fault in screen.faults)
     screen.faults.clear()
 
@@ -781,7 +781,7 @@ def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) 
         faults["menu"] = _faults_of_access(page)
         page.keyboard.press("Escape")
     page.locator(".tile .open").first.click()
-    page.wait_for_selector("#v-list dd")
+    page.wait_for_selector("#v-list dd", state="attached")
     page.keyboard.press("+")
     if phone:
         page.click("#v-facts")
@@ -794,7 +794,8 @@ def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) 
     page.fill("#labels", "dog, flower")
     page.wait_for_selector(".label-row")
     faults["classify"] = _faults_of_access(page)
-    assert json.dumps({name: found for name, found in faults.items() if found}) == "{}"
+    wrong = {name: found for name, found in faults.items() if found}
+    assert not wrong, json.dumps(wrong, indent=1)
 
 
 def test_the_whole_page_comes_from_the_server_itself(screen: Screen, address: str) -> None:

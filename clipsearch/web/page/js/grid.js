@@ -28,7 +28,7 @@ export class Grid {
     this.layouts = [];
     this.active = 0;
     this.results = null;
-    this.divider = h("div", { class: "divider", role: "separator" }, h("span"));
+    this.divider = h("div", { class: "divider", role: "listitem" }, h("span"));
     root.addEventListener("click", (event) => this.#clicked(event));
     root.addEventListener("focusin", (event) => this.#focused(event));
     root.addEventListener("keydown", (event) => this.#moved(event));
@@ -144,13 +144,14 @@ export class Grid {
     const layout = weak < 0 ? null : this.layouts[Math.floor(weak / BLOCK)];
     if (layout?.line === undefined) {
       this.divider.remove();
+      this.weak = -1;
       return;
     }
     this.divider.firstChild.textContent =
       weak > 0 ? "No better than chance below" : "Nothing matches better than chance. The nearest there is:";
     this.divider.style.top = `${layout.y + layout.line}px`;
     this.divider.style.height = `${DIVIDER - this.#gap}px`;
-    if (!this.divider.isConnected) this.root.prepend(this.divider);
+    this.weak = weak;
   }
 
   #box(index) {
@@ -217,15 +218,22 @@ export class Grid {
       const tile = known ?? this.#tile(index, photo);
       if (!known) {
         this.tiles.set(index, tile);
-        const next = [...this.tiles.keys()].filter((other) => other > index).sort((a, b) => a - b)[0];
-        this.root.insertBefore(tile, this.tiles.get(next) ?? null);
+        this.root.insertBefore(tile, this.#firstFrom(index + 1));
       }
       this.#place(tile, this.#box(index), photo, flinging);
     }
+    // Read in the order seen, by screen readers too.
+    if (this.weak >= 0) this.root.insertBefore(this.divider, this.#firstFrom(this.weak));
     clearTimeout(this.settle);
     if (flinging) this.settle = setTimeout(() => this.#draw(), 90);
     else this.results.want(...this.#blocksWithin(from, to));
     this.#setActive();
+  }
+
+  /** The first tile in the document from an index on. */
+  #firstFrom(index) {
+    const next = Math.min(...[...this.tiles.keys()].filter((other) => other >= index));
+    return this.tiles.get(next) ?? null;
   }
 
   #tile(index, photo) {

@@ -15,15 +15,16 @@ const next = (key) => {
 export function bars(months, after, before) {
   const dated = months.filter(({ month }) => month !== null);
   if (!dated.length) return [];
-  // Within a few years months are bars; so they are when years have been chosen.
-  const whole = (moment) => /^\d{4}(-\d\d)?$/.test(moment ?? "");
+  const year = ({ month }) => Number(month.slice(0, 4));
   let shown = dated;
-  if (whole(after) && whole(before)) {
-    const inside = dated.filter(({ month }) => month >= after.slice(0, 4) && month.slice(0, 4) <= before.slice(0, 4) && month < `${before}-00`);
-    if (inside.length > 1 && new Set(inside.map(({ month }) => month.slice(0, 4))).size <= 4) shown = inside;
+  let length = 7;
+  if ((year(dated.at(-1)) - year(dated[0])) * 12 > MOST_MONTHS) {
+    // Of many years each is a bar; of a few of them that were chosen, each month.
+    const [from, to] = [Number(after?.slice(0, 4)), Number(before?.slice(0, 4)) - /^\d{4}(-01)?$/.test(before)];
+    const chosen = dated.filter((one) => year(one) >= from && year(one) <= to);
+    if (chosen.length && (to - from) * 12 < MOST_MONTHS) shown = chosen;
+    else length = 4;
   }
-  const years = Number(shown.at(-1).month.slice(0, 4)) - Number(shown[0].month.slice(0, 4));
-  const length = years * 12 > MOST_MONTHS ? 4 : 7;
   const totals = new Map();
   for (const { month, photos } of shown) {
     const key = month.slice(0, length);
@@ -81,8 +82,8 @@ export class Timeline {
   }
 
   #at(event) {
-    const box = this.root.getBoundingClientRect();
-    const index = Math.floor(((event.clientX - box.left) / box.width) * this.bars.length);
+    const box = this.root.firstChild.getBoundingClientRect(); // all are of one width
+    const index = Math.floor((event.clientX - box.left) / box.width);
     return Math.min(Math.max(index, 0), this.bars.length - 1);
   }
 
