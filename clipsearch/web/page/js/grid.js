@@ -223,7 +223,8 @@ export class Grid {
       this.#place(tile, this.#box(index), photo, flinging);
     }
     // Read in the order seen, by screen readers too.
-    if (this.weak >= 0) this.root.insertBefore(this.divider, this.#firstFrom(this.weak));
+    const below = this.weak >= 0 && this.#firstFrom(this.weak);
+    if (this.weak >= 0 && (!this.divider.isConnected || this.divider.nextSibling !== below)) this.root.insertBefore(this.divider, below);
     clearTimeout(this.settle);
     if (flinging) this.settle = setTimeout(() => this.#draw(), 90);
     else this.results.want(...this.#blocksWithin(from, to));
