@@ -78,7 +78,7 @@ async def summary(
     labels: Labels = [],  # noqa: B006
     templates: Templates = [],  # noqa: B006
     min_prob: MinProb = 0.0,
-    top: Annotated[int, Query(ge=0, le=100, description="Photos that stand for each label.")] = 12,
+    top: Annotated[int, Query(ge=0, le=1000, description="Photos that stand for each label.")] = 12,
 ) -> Response:
     """How many photos each label fits best, and which of them most surely; labels in the order given."""
     choices = _checked(labels, templates)
