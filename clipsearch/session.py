@@ -359,8 +359,8 @@ class _Ratings:
         """Strength and margin; None for both where there is no gauge, or the vector is damaged."""
         if self._gauge is not None:
             new = [content for content in dict.fromkeys(contents) if content not in self._known]
-            stored = [(content, self._catalog.vector(content, self._key)) for content in new]
-            vectors = {content: _unit(vector) for content, vector in stored if vector is not None}
+            stored = self._catalog.vectors_of(new, self._key)
+            vectors = {content: _unit(vector) for content, vector in stored.items()}
             if vectors:
                 rated = self._gauge.rate(np.stack(list(vectors.values())))
                 self._known.update(zip(vectors, rated, strict=True))

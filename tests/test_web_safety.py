@@ -419,7 +419,7 @@ def test_calls_that_find_no_room_are_told_so_and_others_are_kept(library: Librar
     pool.close()
     refusals = [one for one in got if isinstance(one, BusyError)]
     assert 0 < len(refusals) < 700 - 500
-    assert [one for one in got if not isinstance(one, BusyError)] == list(range(700 - len(refusals)))
+    assert all(one == number for number, one in enumerate(got) if not isinstance(one, BusyError))
 
 
 def test_a_client_that_goes_away_takes_its_calls_along(library: Library) -> None:
@@ -650,7 +650,7 @@ def test_killed_while_thumbnails_are_written_none_is_ever_half(
         Image.effect_noise((300, 200), 90).convert("RGB").save(photos / f"noise-{number}.png")
     library.index()
     ids = [match.photo.id for match in library.newest(limit=1000)]
-    kills, seen = 3, 0
+    kills, seen = 2, 0
     for turn in range(kills):
         command = Command(library.path, "--port", "0")
 

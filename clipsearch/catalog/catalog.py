@@ -11,6 +11,7 @@ import os
 from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -382,17 +383,25 @@ class Catalog:
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
         """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
-        rows = self.rows(
-            "SELECT vector, checksum, dim FROM embedding JOIN model ON model.id = model"
-            " WHERE content = ? AND model = ?",
-            (content, model),
-        )
-        if not rows:
-            return None
-        ((blob, checksum, dim),) = rows
-        with sound_values(self.path):
-            _, vectors = unpack([blob], [content], [checksum], dim)
-        return vectors[0] if len(vectors) else None
+        return self.vectors_of([content], model).get(content)
+
+    def vectors_of(self, contents: Sequence[int], model: int) -> dict[int, NDArray[np.float16]]:
+        """`(dim,)` float16 embeddings of contents; those without one, or with a damaged one, are left out."""
+        found: dict[int, NDArray[np.float16]] = {}
+        for start in range(0, len(contents), _VARIABLES):
+            part = contents[start : start + _VARIABLES]
+            rows = self.rows(
+                "SELECT content, vector, checksum, dim FROM embedding JOIN model ON model.id = model"
+                f" WHERE model = ? AND content IN ({','.join('?' * len(part))})",
+                (model, *part),
+            )
+            if not rows:
+                continue
+            with sound_values(self.path):
+                held, blobs, checksums, (dim, *_) = zip(*rows, strict=True)
+                sound, vectors = unpack(blobs, held, checksums, dim)
+                found |= zip(compress(held, sound.tolist()), vectors, strict=True)
+        return found
 
     def vectors(
         self,
