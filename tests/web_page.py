@@ -60,7 +60,7 @@ def chromium(playwright: Playwright) -> Browser:
 
 
 class Screen:
-    """Opens pages, and hears what goes wrong in them: errors, what the policy forbids, faults of the script."""
+    """Opens pages, and hears what goes wrong in them: errors, what the policy forbids."""
 
     def __init__(self, browser: Browser, address: str) -> None:
         self._browser = browser
@@ -68,7 +68,13 @@ class Screen:
         self.faults: list[str] = []
 
     def open(
-        self, query: str = "", *, phone: bool = False, dark: bool = False, ready: bool = True, **options: object
+        self,
+        query: str = "",
+        *,
+        phone: bool = False,
+        dark: bool = False,
+        ready: bool = True,
+        **options: object,
     ) -> Page:
         """A page of its own, with nothing remembered; `ready` waits until photos are there."""
         context = self._browser.new_context(

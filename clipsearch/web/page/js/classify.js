@@ -44,9 +44,8 @@ export class Classify {
     byId("sure").value = current.sure;
     const labels = labelsOf(current.labels);
     byId("suggestions").hidden = labels.length > 0;
-    byId("label-head").hidden = !current.label;
+    this.section.hidden = Boolean(current.label);
     byId("label-name").textContent = harmless(current.label);
-    byId("labels-list").hidden = Boolean(current.label);
     if (current.label) return;
     this.abort?.abort();
     this.abort = new AbortController();

@@ -128,6 +128,7 @@ async function show(current) {
   document.body.classList.toggle("classifying", current.classify);
   byId("show-classify").setAttribute("aria-pressed", current.classify);
   byId("classify").hidden = !current.classify;
+  byId("label-head").hidden = !isOfLabel();
   if (wanted(current) !== shown) await load(current);
   if (current === state()) await showPhoto(current);
 }

@@ -131,7 +131,7 @@ export class Selection {
     byId("selection").hidden = size === 0;
     byId("s-count").textContent = `${number(size)} selected`;
     byId("s-all").hidden = !total || total > ALL || size >= total;
-    byId("s-all").textContent = `Select all ${number(total ?? 0)}`;
+    byId("s-total").textContent = number(total ?? 0);
     document.body.classList.toggle("selecting", size > 0);
     this.page.changed();
   }
