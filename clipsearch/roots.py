@@ -44,6 +44,20 @@ def reachable(root: Path) -> bool:
         return False
 
 
+def root_at(catalog: Catalog, path: Path) -> int:
+    """Id of the root at a path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    roots = catalog.roots()
+    for root in roots:
+        if root.path == path:
+            return root.id
+    names = ", ".join(str(root.path) for root in roots) or "none"
+    raise UsageError(f"not an indexed folder: {path}", f"indexed folders: {names}")
+
+
 def is_bare(catalog: Catalog, root: Root) -> bool:
     """Whether the catalog has nothing of a root, not even a skipped file."""
     return not catalog.count_photos(root.id) and not catalog.count_skipped(root.id)
