@@ -145,6 +145,6 @@ def open_holdings(place: Path | Address, listeners: Listeners) -> Holdings:
         from clipsearch.local import LocalHoldings
 
         return LocalHoldings(place, listeners)
-    from clipsearch.remote import MilvusHoldings
+    from clipsearch.milvus.holdings import MilvusHoldings
 
-    return MilvusHoldings(place, listeners)
+    return MilvusHoldings(place)

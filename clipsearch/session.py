@@ -16,6 +16,7 @@ from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.holdings import open_holdings
 from clipsearch.photos.files import read_bytes
 from clipsearch.roots import absolute
+from clipsearch.rows import row_of
 from clipsearch.strength import Gauge
 from clipsearch.types import Match, Term
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from clipsearch.local import LocalHoldings
     from clipsearch.photos.guarded import Decoder
     from clipsearch.projection import Projection
+    from clipsearch.rows import Row
     from clipsearch.types import Filters, Listeners, Model, Photo, Strength
 
 # Of the answers in a row, so many that are no matches end the search for further ones.
@@ -298,6 +300,12 @@ class Session:
         """Photos and their stored embeddings in blocks: one row for each photo."""
         self.model()
         return self.held.within(filters).photos()
+
+    def rows(self, filters: Filters) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
+        """As `stored_photos`, each photo as a row of a table."""
+        for photos, vectors in self.stored_photos(filters):
+            hashes = self.held.hashes_of(photos)
+            yield list(map(row_of, photos, hashes)), vectors.astype(np.float16)
 
     def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
