@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clipsearch.types import Model, Photo, SkippedFile
 
 FORMAT = 1
+_FEW = 2_000  # photos whose dates are fetched instead of asked for
 _MONTHS = 12
 _END = 9_999 * _MONTHS  # no later month is counted, since the year 0
 
@@ -268,8 +269,9 @@ class MilvusSelection:
 
     def _counting(self) -> Callable[[int, int], int]:
         """How many of these photos were taken from one moment on and before another."""
-        if not self._condition.checks:
-            return lambda first, end: self._store.count(both(self._condition.where, between(first, end)))
+        store, condition = self._store, self._condition
+        if not condition.checks and store.count(condition.where) > _FEW:
+            return lambda first, end: store.count(both(condition.where, between(first, end)))
         moments = sorted(row["moment"] for rows in self.rows(["moment"]) for row in rows)
         return lambda first, end: bisect_left(moments, end) - bisect_left(moments, first)
 

@@ -93,6 +93,7 @@ def _opened(address: Address, model: Model) -> MilvusStore:
             store.create(model.dim, COLUMNS, describe(model))
         else:
             _check_same(address, described(address, about), model)
+        store.prepare(COLUMNS)
     except BaseException:
         store.close()
         raise

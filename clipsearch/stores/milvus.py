@@ -56,7 +56,7 @@ _ABOUT = "clipsearch"  # the property that says what the collection is
 _LOADED_S = 600.0
 _REASON = 300  # characters of what a server says
 # The client has no classes of errors for these, and servers' codes differ from version to version.
-_NOT_LOADED = ("not loaded", "not fully loaded", "on recovering", "no available")
+_NOT_LOADED = ("not loaded", "not fully loaded", "on recovering", "'released'")
 _REFUSED = ("auth check failure", "unauthenticated", "permission deny", "permissiondenied", "invalid api key")
 _SILENT = (
     "unavailable",
@@ -148,16 +148,16 @@ class MilvusStore:
         return str(found)
 
     def create(self, dim: int, columns: Sequence[Column], about: str) -> None:
-        """Make the collection, empty and ready."""
-        milvus = _imported()
+        """Make the collection, empty; `prepare` is next."""
+        types = _imported().DataType
         kinds = {
-            "text": (milvus.DataType.VARCHAR, {"max_length": 65_535}),
-            "integer": (milvus.DataType.INT64, {}),
-            "number": (milvus.DataType.DOUBLE, {}),
-            "json": (milvus.DataType.JSON, {}),
+            "text": (types.VARCHAR, {"max_length": 65_535}),
+            "integer": (types.INT64, {}),
+            "number": (types.DOUBLE, {}),
+            "json": (types.JSON, {}),
         }
-        schema = milvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field(ID, milvus.DataType.INT64, is_primary=True)
+        schema = _imported().MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(ID, types.INT64, is_primary=True)
         for column in columns:
             kind, options = kinds[column.kind]
             schema.add_field(column.name, kind, **options)
@@ -165,12 +165,20 @@ class MilvusStore:
         self._call(
             "create_collection", schema=schema, properties={_ABOUT: about}, consistency_level="Bounded"
         )
-        self._index("FLAT")
-        params = milvus.MilvusClient.prepare_index_params()
+
+    def prepare(self, columns: Sequence[Column]) -> None:
+        """Have everything that a search needs: what an interrupted run has not made is made now."""
+        known = self._call("list_indexes")
+        if VECTOR not in known:
+            self._index("FLAT")
+        params = _imported().MilvusClient.prepare_index_params()
         for column in columns:
-            if column.indexed:
-                params.add_index(column.name, index_type="")  # what the server has for the type
-        self._call("create_index", index_params=params)
+            if column.indexed and column.name not in known:
+                # Servers choose what suits the type and their version.
+                kind = "INVERTED" if self._server.is_lite else ""
+                params.add_index(column.name, index_type=kind, index_name=column.name)
+        if len(params):
+            self._call("create_index", index_params=params)
         self._load()
 
     def drop(self) -> None:
@@ -189,7 +197,13 @@ class MilvusStore:
         params = _imported().MilvusClient.prepare_index_params()
         # Inner products of stored vectors as they are: half precision has rounded their lengths, and other
         # stores do not correct that either.
-        params.add_index(VECTOR, index_type=kind, metric_type="IP", params=_HNSW if kind == "HNSW" else {})
+        params.add_index(
+            VECTOR,
+            index_type=kind,
+            index_name=VECTOR,
+            metric_type="IP",
+            params=_HNSW if kind == "HNSW" else {},
+        )
         self._call("create_index", index_params=params)
 
     @property
@@ -464,7 +478,8 @@ def _imported() -> Any:
         LibraryError: It is not installed.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
+    for name in ("pymilvus", "grpc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         return importlib.import_module("pymilvus")
     except ModuleNotFoundError:
