@@ -1,7 +1,8 @@
 """A real Milvus server for tests, started and killed by them.
 
 It binds every interface, so it is only started where `.ci/cluster` runs the tests: in a network namespace
-that has nothing but loopback. `CLIPSEARCH_TEST_MILVUS` names its program, `milvus-server` of the package `milvus`.
+that has nothing but loopback. `CLIPSEARCH_TEST_MILVUS` names its program: `milvus-server`, of the package
+`milvus`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clipsearch.rows import Row
     from clipsearch.types import Model
 
-_BATCH = 2_000
+_BATCH = 8_000  # rows that are asked for at once, whether they are there
 
 
 class Written(NamedTuple):
@@ -60,7 +60,8 @@ def write(
         for rows, vectors in batches:
             for start in range(0, len(rows), _BATCH):
                 part = rows[start : start + _BATCH]
-                known = store.get([row.id for row in part], ["hash", "extra"])
+                # Strong: what a run has written that was stopped just now counts as well.
+                known = store.get([row.id for row in part], ["hash", "extra"], consistency="Strong")
                 places = [
                     place
                     for place, row in enumerate(part)

@@ -262,17 +262,20 @@ class MilvusStore:
         found = self._read("query", filter=where, output_fields=["count(*)"], consistency_level=consistency)
         return int(found[0]["count(*)"])
 
-    def get(self, ids: Sequence[int], fields: Sequence[str]) -> dict[int, Row]:
+    def get(
+        self, ids: Sequence[int], fields: Sequence[str], *, consistency: Consistency = "Bounded"
+    ) -> dict[int, Row]:
         """Rows by id; those that are not there are left out."""
         found: dict[int, Row] = {}
-        for start in range(0, len(ids), _PAGE):
-            page = [int(one) for one in ids[start : start + _PAGE]]
+        size = _PAGE if VECTOR in fields else _AMONG
+        for start in range(0, len(ids), size):
+            page = [int(one) for one in ids[start : start + size]]
             rows = self._read(
                 "query",
                 filter=f"{ID} in {page}",
                 output_fields=[ID, *fields],
                 limit=len(page),
-                consistency_level="Bounded",
+                consistency_level=consistency,
             )
             found.update({int(row[ID]): row for row in map(_plain, rows)})
         return found
