@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from clipsearch import __version__
 from clipsearch.cli import (
     classify,
+    cluster,
     concept,
     demo,
     doctor,
@@ -70,5 +71,5 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
+for _module in (index, watch, find, classify, tag, concept, duplicates, export, cluster, manage, doctor, demo):
     _module.register(app)
