@@ -3,6 +3,7 @@
 A folder, on a disk or in object storage, of::
 
     model.json                  whose embeddings these are
+    sources/NAME.json           a folder that was embedded as a whole
     photos/part-NAME.parquet    a shard: photos and their embeddings, see `clipsearch.rows`
     skipped/part-NAME.parquet   its photos that could not be read, and why, if there are any
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
-    from fsspec import AbstractFileSystem
     from numpy.typing import NDArray
 
     from clipsearch.types import Model
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 INSTALL = 'pip install "clipsearch[cluster]"'
 _FORMAT = 1
 _MODEL = "model.json"
-_PHOTOS, _SKIPPED = "photos", "skipped"
+_PHOTOS, _SKIPPED, _SOURCES = "photos", "skipped", "sources"
 _PREFIX, _SUFFIX = "part-", ".parquet"
 
 
@@ -108,7 +108,26 @@ class Shards:
         del self.model  # what is there may be another's, who was faster
         self.set_model(model)
 
+    def sources(self) -> list[str]:
+        """The folders, or URLs of such, that were embedded as a whole, or that this was begun for."""
+        try:
+            return [
+                read_path(json.loads(self._files.cat_file(file))["source"])
+                for file in self._list(_SOURCES, ".json")
+            ]
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"damaged, or not of clipsearch: {self.place}/{_SOURCES}") from None
+
     # -- writing ---------------------------------------------------------------------------------
+
+    def add_source(self, folder: str) -> None:
+        """Note that a folder is embedded as a whole.
+
+        Raises:
+            OutputError: The folder of the files cannot be written.
+        """
+        content = json.dumps({"source": spell_path(folder)}).encode()
+        self._write(f"{_SOURCES}/{row_id(folder):016x}.json", content)
 
     def write(self, name: str, batch: pa.RecordBatch, skipped: Sequence[Skipped]) -> None:
         """Write a shard; one of this name that is there already stays as it is.
@@ -222,14 +241,15 @@ class Shards:
             )
         return self.model
 
-    def _list(self, folder: str) -> list[str]:
+    def _list(self, folder: str, suffix: str = _SUFFIX) -> list[str]:
         try:
             found = self._files.ls(f"{self._root}/{folder}", detail=False)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise _unreadable(self.place, error) from error
-        return sorted(file for file in found if _is_shard(file.rsplit("/", 1)[-1]))
+        names = ((file.rsplit("/", 1)[-1], file) for file in found)
+        return sorted(file for name, file in names if name.endswith(suffix) and not name.startswith("."))
 
     def _batches(
         self, file: str, columns: Sequence[str] | None = None, rows: int = 1 << 20
@@ -263,10 +283,6 @@ def _parquet(batch: pa.RecordBatch) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_batches([batch]), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
-
-
-def _is_shard(name: str) -> bool:
-    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
 def _name(file: str) -> str:

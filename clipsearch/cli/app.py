@@ -17,6 +17,7 @@ from clipsearch.cli import (
     duplicates,
     export,
     find,
+    importing,
     index,
     manage,
     tag,
@@ -71,5 +72,19 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, tag, concept, duplicates, export, cluster, manage, doctor, demo):
+for _module in (
+    index,
+    watch,
+    find,
+    classify,
+    tag,
+    concept,
+    duplicates,
+    export,
+    cluster,
+    importing,
+    manage,
+    doctor,
+    demo,
+):
     _module.register(app)

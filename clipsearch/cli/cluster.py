@@ -45,17 +45,19 @@ def index(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder, glob or URL of photos; a .parquet or .csv list of paths or URLs; WebDataset .tar files.",
+            help="Folder, glob or URL of photos; a .parquet or .csv list of paths or URLs; WebDataset tars.",
         ),
     ],
     to: Annotated[
-        str, typer.Option("--to", metavar="DIR", help="Folder or URL for the embedded photos, in Parquet files.")
+        str,
+        typer.Option("--to", metavar="DIR", help="Folder or URL for the embedded photos, in Parquet files."),
     ],
     *,
     ray: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Ray cluster to use: HOST:PORT, auto, ray://HOST:PORT, or local for this machine."
+            metavar="ADDRESS",
+            help="Ray cluster to use: HOST:PORT, auto, ray://HOST:PORT, or local for this machine.",
         ),
     ] = "local",
     model: Annotated[
@@ -88,22 +90,31 @@ def index(
         bool, typer.Option("--retry-skipped", help="Try photos again that could not be read before.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count, and embed a sample to tell how long it takes; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Count, and embed a sample to tell how long it takes; write nothing."),
     ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="How many; as many as the cluster has room for.", rich_help_panel="Cluster"
+            min=1,
+            metavar="N",
+            help="How many; as many as the cluster has room for.",
+            rich_help_panel="Cluster",
         ),
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Of each worker; its share of a node.", rich_help_panel="Cluster"),
+        typer.Option(
+            min=1, metavar="N", help="Of each worker; its share of a node.", rich_help_panel="Cluster"
+        ),
     ] = None,
     shard: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Photos that are done, or done again, as a whole.", rich_help_panel="Cluster"
+            min=1,
+            metavar="N",
+            help="Photos that are done, or done again, as a whole.",
+            rich_help_panel="Cluster",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -131,11 +142,11 @@ def index(
     )
     photos, target = source_of(source, column), Shards(to)
     with Reporter() as reporter:
-        given = {"address": ray, "listeners": reporter.listeners, "progress": reporter.work}
-        if dry_run:
-            expected = job.estimate(photos, target, settings, **given)
+        driver = job.Driver(ray, settings, reporter.listeners, reporter.work)
+        if not dry_run:
+            report = driver.run(photos, target)
         else:
-            report = job.run(photos, target, settings, **given)
+            expected = driver.estimate(photos, target)
     if dry_run:
         write_json(expected) if as_json else _foretell(expected)
         return Exit.DONE if expected.photos or expected.tars or expected.finished else _nothing()
@@ -153,7 +164,10 @@ def _nothing() -> int:
 def _summarise(report: JobReport, place: str) -> None:
     out = console()
     if report.interrupted:
-        out.print("Stopped early; every finished shard is kept. Run the same command again to go on.", style="yellow")
+        out.print(
+            "Stopped early; every finished shard is kept. Run the same command again to go on.",
+            style="yellow",
+        )
     if report.shards:
         rate = report.photos / report.steady if report.steady else 0.0
         out.print(

@@ -7,7 +7,7 @@ import tarfile
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,13 +35,12 @@ if TYPE_CHECKING:
     from clipsearch.encoders import ImageEncoder
     from clipsearch.photos.decode import Decoded
 
-# Far away, a photo takes tens of milliseconds to come, in which no core works: so many are asked for at a time.
+# Far away, a photo takes tens of milliseconds to come, in which no core works: many are asked for at once.
 _REMOTE_THREADS = 32
 # Of a shard, this share may fail to be read before it is the place that is away, and not the photos.
 _LOST = 0.5
 _MOST_TEXT = 1 << 20  # bytes of what lies beside a picture in a tar
-
-_Read = "tuple[bytes, int, Decoded]"
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # a shard's would take gigabytes
 
 
 class Embedded(NamedTuple):
@@ -144,17 +143,16 @@ class ShardEncoder:
                 vectors.append(under_way.popleft().result())
 
         ahead = 2 * self._encoder.batch_size + self._threads
-        with closing(in_order(self._reading, self._read, entries, lambda: ahead)) as read:
-            for one in read:
-                if isinstance(one, _Lost):
-                    lost.append(one)
-                    continue
-                photos.append(one._replace(decoded=_without_pixels(one.decoded)))
-                if one.digest not in places:
-                    places[one.digest] = len(places)
-                    batch.append(one.decoded.pixels)
-                    if len(batch) >= part_size(self._encoder.batch_size):
-                        dispatch()
+        for one in in_order(self._reading, self._read, entries, lambda: ahead):
+            if isinstance(one, _Lost):
+                lost.append(one)
+                continue
+            photos.append(one._replace(decoded=replace(one.decoded, pixels=_NO_PIXELS)))
+            if one.digest not in places:
+                places[one.digest] = len(places)
+                batch.append(one.decoded.pixels)
+                if len(batch) >= part_size(self._encoder.batch_size):
+                    dispatch()
         if batch:
             dispatch()
         vectors += [future.result() for future in under_way]
@@ -198,12 +196,6 @@ def _check_reachable(lost: Sequence[_Lost], total: int) -> None:
             f" {away[0].path} ({away[0].reason})",
             "every node must see them under the same path or address, with the same credentials",
         )
-
-
-def _without_pixels(decoded: Decoded) -> Decoded:
-    from dataclasses import replace
-
-    return replace(decoded, pixels=np.empty(0, np.uint8))
 
 
 def _row(photo: _Photo) -> Row:
@@ -250,7 +242,11 @@ def _members(path: str, broken: list[Skipped]) -> Iterator[_Entry]:
                     pictures.append((member.name, _content(tar, member)))
                 elif kind in ("json", "txt") and member.size <= _MOST_TEXT:
                     text = _content(tar, member)()
-                    extra |= extra_of(text) if kind == "json" else {"caption": text.decode(errors="replace").strip()}
+                    extra |= (
+                        extra_of(text)
+                        if kind == "json"
+                        else {"caption": text.decode(errors="replace").strip()}
+                    )
     except (tarfile.TarError, EOFError, ValueError) as error:
         broken.append(Skipped(path, f"damaged tar ({str(error) or type(error).__name__})"))
     except OSError as error:

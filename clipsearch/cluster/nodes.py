@@ -45,8 +45,8 @@ def cluster(address: str, *, cores: int | None = None) -> Iterator[Any]:
     """The module `ray`, connected; what was started for this is ended after.
 
     Args:
-        address: `local` for a cluster of this machine alone, that nobody else can join; `HOST:PORT` of one that
-            this machine is a node of; `auto` for the one it is a node of; `ray://HOST:PORT`.
+        address: `local` for a cluster of this machine alone, which nobody else can join; `HOST:PORT` of one
+            that this machine is a node of; `auto` for the one it is a node of; `ray://HOST:PORT`.
         cores: Of this machine, for `local`; all when None.
 
     Raises:
@@ -110,9 +110,7 @@ def share(nodes: Sequence[dict[str, Any]], *, workers: int | None, cores: int | 
         places = [-(-workers // len(able))] * len(able)
     least = min(int(one["CPU"]) // place for one, place in zip(able, places, strict=True))
     each = cores or max(1, least)
-    room = sum(
-        min(int(one["CPU"]) // each, int(one["GPU"]) if gpus else int(one["CPU"])) for one in able
-    )
+    room = sum(min(int(one["CPU"]) // each, int(one["GPU"]) if gpus else int(one["CPU"])) for one in able)
     if not room:
         raise ClusterError(f"no node of the cluster has {each} cores", "ask for fewer: --cores N")
     return Share(each, int(gpus), workers or room)
@@ -128,18 +126,23 @@ def _check_address(address: str) -> None:
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(
-            f"not the address of a Ray cluster: {address}", "write HOST:PORT, as `ray start` shows it, or local"
+            f"not the address of a Ray cluster: {address}",
+            "write HOST:PORT, as `ray start` shows it, or local",
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        reason = (
+            "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        )
         raise _unreachable(address, reason.lower()) from error
 
 
 def _unreachable(address: str, reason: str) -> ClusterError:
     if address == LOCAL:
-        return ClusterError(f"no Ray cluster can be started on this machine ({reason})", "see /tmp/ray for its logs")
+        return ClusterError(
+            f"no Ray cluster can be started on this machine ({reason})", "see /tmp/ray for its logs"
+        )
     return ClusterError(
         f"the Ray cluster at {address} cannot be reached ({reason})",
         "see that it runs (`ray status`), and that RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH are its own",

@@ -35,14 +35,14 @@ class Tally:
     """What a plan has come upon, complete once the plan is.
 
     Attributes:
-        photos: To embed; tars, where the source is made of them.
+        items: To embed: photos, or tars.
         bytes: Of those whose size the listing told.
         sized: How many those are.
         finished: Left out because they are there already.
         doubled: Left out because the source has them twice.
     """
 
-    photos: int = 0
+    items: int = 0
     bytes: int = 0
     sized: int = 0
     finished: int = 0
@@ -86,7 +86,7 @@ def _unknown(items: Iterable[Item], known: NDArray[np.int64], tally: Tally) -> I
         seen = np.union1d(seen, ids)
         for place in np.flatnonzero(is_first & ~is_known).tolist():
             item = block[place]
-            tally.photos += 1
+            tally.items += 1
             if item.size is not None:
                 tally.bytes += item.size
                 tally.sized += 1

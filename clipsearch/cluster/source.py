@@ -1,8 +1,9 @@
-"""Where photos come from: a folder, a glob, a Parquet or CSV list of paths, WebDataset tars; on any disk or URL."""
+"""Where photos come from: folders, globs, Parquet and CSV lists, WebDataset tars; on disks and at URLs."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import math
@@ -17,14 +18,15 @@ from clipsearch.photos.scan import PICTURE_SUFFIXES, FoundFile, UnreadableFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import TextIO
 
     from fsspec import AbstractFileSystem
 
 # By these names public image data sets, data frames and `clipsearch export` call it.
-_COLUMNS = ("path", "file", "filepath", "file_path", "filename", "file_name", "image", "image_path", "url")
-_COLUMNS += ("image_url", "img_url", "uri")
+_COLUMNS = (
+    *("path", "file", "filepath", "file_path", "filename", "file_name", "image", "image_path"),
+    *("url", "image_url", "img_url", "uri"),
+)
 _LISTS = (".parquet", ".csv", ".csv.gz")
 _TARS = (".tar", ".tar.gz", ".tgz")
 _MAGIC = frozenset("*?[")
@@ -46,7 +48,7 @@ class Item(NamedTuple):
 
     path: str
     size: int | None = None
-    extra: Mapping[str, Any] = {}  # noqa: RUF012 - never changed
+    extra: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ class Source:
     def is_remote(self) -> bool:
         """Whether its own files are not on this machine's disks."""
         return not is_local(self.place)
+
+    @property
+    def folder(self) -> str | None:
+        """The folder, or URL of one, that it is the whole of; None for a selection of photos."""
+        return (
+            None if self.kind != "files" or _has_magic(self.place) or _is_picture(self.place) else self.place
+        )
 
     def items(self, tell: Callable[[str], None]) -> Iterator[Item]:
         """Photos, or tars.
@@ -214,21 +223,21 @@ def _parquet_rows(stream: Any, file: str) -> Iterator[Mapping[str, Any]]:
         for batch in pq.ParquetFile(stream).iter_batches(_ROWS):
             yield from batch.to_pylist()
     except pa.ArrowException as error:
-        raise UsageError(f"no Parquet file that can be read: {file} ({str(error).splitlines()[0]})") from error
+        raise UsageError(
+            f"no Parquet file that can be read: {file} ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _csv_rows(stream: Any, file: str) -> Iterator[Mapping[str, Any]]:
     if file.lower().endswith(".gz"):
-        import gzip
-
-        stream = gzip.open(stream)
+        stream = gzip.GzipFile(fileobj=stream)
     # As `clipsearch export` writes them: UTF-8, with bytes of file names that are none as they are.
     text: TextIO = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(_FIELD)
     reader = csv.DictReader(text)
     try:
         for row in reader:
-            row.pop(None, None)  # type: ignore[call-overload] # cells beyond the last column
+            row.pop(None, None)  # cells beyond the last column
             yield row
     except (csv.Error, EOFError) as error:
         raise UsageError(f"no CSV that can be read: {file}, line {reader.line_num} ({error})") from error
