@@ -7,6 +7,7 @@
     ├── PhotoError             one picture cannot be read; carries the reason shown in `status --skipped`
     ├── FetchError             an image URL is dead, too big or not an image
     ├── OutputError            a file or folder that the user named cannot be written
+    ├── ClusterError           a cluster cannot be reached or used
     ├── LibraryError           the library cannot be used as asked
     │   ├── NoLibraryError     nothing has been indexed there yet
     │   ├── LibraryBusyError   another process holds the writer's lock
@@ -54,6 +55,10 @@ class FetchError(ClipsearchError):
 
 class OutputError(ClipsearchError):
     """A file or folder that the user named cannot be written: full disk, read-only medium, no permission."""
+
+
+class ClusterError(ClipsearchError):
+    """A cluster cannot be reached, or fails."""
 
 
 class LibraryError(ClipsearchError):

@@ -39,7 +39,7 @@ from clipsearch.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.importing import ImportReport
     from clipsearch.milvus.writing import Written
     from clipsearch.roots import Walk
     from clipsearch.rows import Row
@@ -256,6 +257,33 @@ class Library:
         if model.source.name == index_run.BUILTIN_MODEL and not self._told_of_model:
             self._told_of_model = True
             self._listeners.tell(_BUILTIN_NOTE)
+
+    def import_photos(
+        self,
+        place: str,
+        *,
+        roots: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> ImportReport:
+        """Take in photos that were embedded elsewhere, from a folder of Parquet files; they need not be here.
+
+        Run again, it takes in what is new. A photo that the library has read from disk itself stays as it is.
+
+        Args:
+            place: Folder or URL that `clipsearch cluster index` has written.
+            roots: Folders or URLs as the files have them, and the folders that stand for them here.
+            progress: Told of photos done, and of how many.
+
+        Raises:
+            UsageError: There is nothing to import, or it is damaged.
+            ModelMismatchError: The library has another model.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch.importing import bring_in
+        from clipsearch.shards import Shards
+
+        return bring_in(self.path, Shards(place), roots or {}, progress=progress)
 
     def forget(self, root: Path | str) -> int:
         """Take an indexed folder out of the library; its photos on disk are not touched.

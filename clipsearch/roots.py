@@ -64,8 +64,11 @@ def is_bare(catalog: Catalog, root: Root) -> bool:
 
 
 def is_offline(catalog: Catalog, root: Root) -> bool:
-    """Whether a root that should hold photos cannot be reached."""
-    return not reachable(root.path) and not is_bare(catalog, root)
+    """Whether a root that should hold photos cannot be reached.
+
+    One that was never walked here is not expected to be: imported photos are answers all the same.
+    """
+    return root.indexed is not None and not reachable(root.path) and not is_bare(catalog, root)
 
 
 def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[str]) -> list[Walk]:
@@ -82,11 +85,11 @@ def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[s
         return [Walk(root) for root in catalog.roots()]
     walks = []
     for path in map(absolute, requested):
-        holder = _holder(catalog.roots(), path)
-        if holder is None:
+        found = holder(catalog.roots(), path)
+        if found is None:
             catalog.add_root(path, excludes)
-            holder = (path, None)
-        base, folder = holder
+            found = (path, None)
+        base, folder = found
         root = next(root for root in catalog.roots() if root.path == base)
         if excludes and folder is None and root.excludes != tuple(excludes):
             catalog.set_excludes(root.id, excludes)
@@ -115,7 +118,7 @@ def check_folders(requested: Sequence[Path | str], known: Sequence[Root]) -> Non
         raise UsageError(f"no such folder: {path}", "check the spelling, or whether a drive is unplugged")
 
 
-def _holder(roots: Sequence[Root], path: Path) -> tuple[Path, Path | None] | None:
+def holder(roots: Sequence[Root], path: Path) -> tuple[Path, Path | None] | None:
     """Path of the root that holds `path`, and where in it; None when no root does."""
     for root in roots:
         if path == root.path or _same(path, root.path):

@@ -52,7 +52,7 @@ class Row:
     width: int
     height: int
     size: int
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,7 +124,7 @@ def schema(dim: int) -> pa.Schema:
 def to_arrow(
     rows: Sequence[Row], vectors: NDArray[np.float32] | NDArray[np.float16], dim: int
 ) -> pa.RecordBatch:
-    """Rows and their `(n, dim)` unit embeddings, which are rounded to float16, as a batch of `schema(dim)`."""
+    """Rows and their `(n, dim)` unit embeddings, rounded to float16, as a batch of `schema(dim)`."""
     import pyarrow as pa
 
     form = schema(dim)

@@ -11,13 +11,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PROGRAM = "CLIPSEARCH_TEST_MILVUS"
@@ -73,6 +74,17 @@ class MilvusServer:
         """Let it hang, or go on."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP if on else signal.SIGCONT)
+
+
+def clipsearch(*words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "clipsearch", *words],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _interfaces() -> set[str]:

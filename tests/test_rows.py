@@ -60,11 +60,19 @@ def test_rows_come_back_from_a_parquet_file_as_they_were() -> None:
     zone = timezone(timedelta(hours=-3))
     facts = [
         Metadata(),
-        Metadata(datetime(2024, 5, 1, 12, 30), "Nikon D5", "50mm", Place(-0.5, 12.25)),
+        Metadata(datetime(2024, 5, 1, 12, 30), "Nikon D5", "50mm", Place(-0.5, 12.25)),  # noqa: DTZ001 - a camera's
         Metadata(datetime(2024, 5, 1, 12, 30, 1, 500, tzinfo=zone), None, "é", None),
     ]
     rows = [
-        Row(path, hashlib.sha256(path.encode("utf-8", "replace")).digest(), 3, 2, 2**40, facts[n % 3], {"n": [n]})
+        Row(
+            path,
+            hashlib.sha256(path.encode("utf-8", "replace")).digest(),
+            3,
+            2,
+            2**40,
+            facts[n % 3],
+            {"n": [n]},
+        )
         for n, path in enumerate(PATHS)
     ]
     vectors = unit(np.random.default_rng(0).normal(size=(len(rows), 5)))

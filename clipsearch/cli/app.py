@@ -10,12 +10,14 @@ from typer.core import TyperGroup
 from clipsearch import __version__
 from clipsearch.cli import (
     classify,
+    cluster,
     concept,
     demo,
     doctor,
     duplicates,
     export,
     find,
+    importing,
     index,
     manage,
     tag,
@@ -70,5 +72,19 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
+for _module in (
+    index,
+    watch,
+    find,
+    classify,
+    tag,
+    concept,
+    duplicates,
+    export,
+    cluster,
+    importing,
+    manage,
+    doctor,
+    demo,
+):
     _module.register(app)
