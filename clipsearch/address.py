@@ -13,7 +13,7 @@ from clipsearch.roots import absolute
 
 DEFAULT_COLLECTION = "clipsearch"
 _PORT = 19530
-ADDRESS_FORMS = "milvus://HOST:PORT/COLLECTION, milvuss:// for TLS, milvus-lite:FILE"
+_FORMS = "milvus://HOST:PORT/COLLECTION, milvuss:// for TLS, milvus-lite:FILE"
 # One slash is enough: a `Path` leaves the second out.
 _SERVER = re.compile(r"(?P<scheme>milvuss?):/{1,2}(?P<rest>.*)", re.DOTALL)
 _REST = re.compile(
@@ -56,7 +56,7 @@ def parse_address(text: str) -> Address | None:
             )
         rest = _REST.fullmatch(match["rest"])
         if rest is None or not rest["collection"].isascii() or rest["collection"][0].isdigit():
-            raise UsageError(f"not an address: {text}", f"write {ADDRESS_FORMS}")
+            raise UsageError(f"not an address: {text}", f"write {_FORMS}")
         kind: Literal["tls", "plain"] = "tls" if match["scheme"] == "milvuss" else "plain"
         return Address(f"{rest['host']}:{rest['port'] or _PORT}", rest["collection"], kind)
     if text.startswith(_FILE):

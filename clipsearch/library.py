@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import index_run, query, zeroshot
-from clipsearch.address import ADDRESS_FORMS, Address, folder_of, place_of
+from clipsearch.address import folder_of, parse_address, place_of
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
@@ -46,13 +46,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipsearch.address import Address
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
     from clipsearch.importing import ImportReport
-    from clipsearch.milvus.writing import Written
     from clipsearch.roots import Walk
     from clipsearch.rows import Row
+    from clipsearch.sending import Sent
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -764,32 +765,34 @@ class Library:
         filters: Filters = _ALL,
         *,
         progress: Callable[[int], None] = lambda _done: None,
-    ) -> Written:
+    ) -> Sent:
         """Write photos with their embeddings into a Milvus collection, which answers like this library then.
 
-        The collection is made when missing. Run again, it gets what is new; what has left this library stays
-        there until `forget` is called there.
+        Or into a folder of Parquet files, which `import_photos` reads. Either is made when missing. Run
+        again, it gets what is new; what has left this library stays there.
 
         Args:
-            where: The collection's address, such as `milvus://HOST:PORT/COLLECTION`.
+            where: The collection's address, `milvus://HOST:PORT/COLLECTION`, or a folder or its URL.
             filters: Which photos.
             progress: Told of photos done.
 
         Raises:
             UsageError: The address is none.
-            ModelMismatchError: The collection is of another model.
+            ModelMismatchError: What is there is of another model.
+            OutputError: The folder cannot be written.
             LibraryUnreachableError: The server does not answer in time.
             LibraryError: It says no.
             NoLibraryError: Nothing is indexed yet.
         """
-        from clipsearch.milvus.writing import write
+        from clipsearch import sending
 
-        address = place_of(where)
-        if not isinstance(address, Address):
-            raise UsageError(f"not the address of a collection: {where}", f"write {ADDRESS_FORMS}")
         session = self._session()
         _, model = session.model()
-        return write(address, model, session.rows(filters), tell=self._listeners.tell, progress=progress)
+        rows = session.rows(filters)
+        address = parse_address(where)
+        if address is None:
+            return sending.to_shards(where, model, rows, progress=progress)
+        return sending.to_milvus(address, model, rows, tell=self._listeners.tell, progress=progress)
 
     def duplicates(
         self,

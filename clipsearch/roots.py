@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
+from clipsearch.url_path import url_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,11 @@ class Walk:
 
 
 def absolute(path: Path | str) -> Path:
-    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
+    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them.
+
+    A URL stays what it is.
+    """
+    return url_path(os.fspath(path)) or Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
 
 
 def reachable(root: Path) -> bool:

@@ -29,9 +29,10 @@ from clipsearch.errors import (
     NoLibraryError,
     UsageError,
 )
+from clipsearch.filters import parse
 from clipsearch.milvus.settings import server_of
-from clipsearch.milvus.writing import Written, write
 from clipsearch.rows import Row
+from clipsearch.sending import Sent, to_milvus
 from clipsearch.stores.milvus import MilvusStore
 from clipsearch.types import Filters, Metadata, Place, Term
 
@@ -133,7 +134,7 @@ def both(request: pytest.FixtureRequest, folder: Path, address: str) -> Iterator
     """The library in the folder, and the collection that it was sent to."""
     request.getfixturevalue("tiny_encoder")
     with Library.open(folder) as local, Library.open(address) as remote:
-        assert local.send(address) == Written(200, 0)
+        assert local.send(address) == Sent(200, 0)
         yield local, remote
 
 
@@ -172,7 +173,7 @@ def test_folders_are_the_same(both: tuple[Library, Library], inside: str) -> Non
 
 def test_a_photo_is_found_by_its_likeness_its_path_and_its_id(both: tuple[Library, Library]) -> None:
     local, remote = both
-    for match in local.newest(limit=20):
+    for match in local.newest(limit=8):
         here = local.similar(match.path, limit=10)
         there = remote.similar(match.path, limit=10)
         assert ranked(there) == ranked(here)
@@ -219,14 +220,14 @@ def test_status_tells_what_is_there(both: tuple[Library, Library], address: str)
 
 
 def test_only_what_is_new_is_sent(both: tuple[Library, Library], address: str) -> None:
-    assert both[0].send(address) == Written(0, 200)
+    assert both[0].send(address) == Sent(0, 200)
 
 
 @pytest.mark.usefixtures("both")
 def test_another_model_is_refused(address: str) -> None:
     other = replace(MODEL, fingerprint="other")
     with pytest.raises(ModelMismatchError, match="was made with mean-color"):
-        write(address_of(address), other, [])
+        to_milvus(address_of(address), other, [])
 
 
 def address_of(text: str) -> Address:
@@ -259,14 +260,14 @@ def test_what_was_written_before_an_interruption_is_not_written_again(place: str
 
     address = address_of(place)
     with pytest.raises(KeyboardInterrupt):
-        write(address, MODEL, interrupted())
-    assert write(address, MODEL, [(rows, vectors)]) == Written(2, 4)
+        to_milvus(address, MODEL, interrupted())
+    assert to_milvus(address, MODEL, [(rows, vectors)]) == Sent(2, 4)
     changed = [
         replace(rows[0], hash=bytes([9] * 32)),
         replace(rows[1], extra={"caption": "a dog"}),
         *rows[2:],
     ]
-    assert write(address, MODEL, [(changed, vectors)]) == Written(2, 4)
+    assert to_milvus(address, MODEL, [(changed, vectors)]) == Sent(2, 4)
     with Library.open(place) as library:
         assert library.status().photos == 6
 
@@ -374,10 +375,38 @@ def test_export_goes_to_one_place(tmp_path: Path, capsysbinary: Capture) -> None
     there = f"milvus-lite:{tmp_path / 'c.db'}"
     assert run(capsysbinary, "export", "--to", there, "--format", "csv")[0] == 2
     assert run(capsysbinary, "export", "--to", there, "--glob", "*.none")[0] == 1
-    assert run(capsysbinary, "export", "--to", str(tmp_path))[2].startswith(b"error: not the address")
     assert run(capsysbinary, "export", "--to", f"milvus-lite:{tmp_path}/no/c.db")[2].startswith(
         b"error: no such"
     )
+
+
+def test_parquet_files_bring_photos_and_vectors_to_another_library(
+    photos: Path, tmp_path: Path, capsysbinary: Capture
+) -> None:
+    folder = str(tmp_path / "embedded")
+    assert run(capsysbinary, "export", "--to", folder, "--glob", "deep/*")[1].startswith(b"1 photo sent")
+    code, out, _ = run(capsysbinary, "export", "--to", folder)
+    assert (code, out) == (0, f"3 photos sent to {folder}, 1 were there already.\n".encode())
+    before = run(capsysbinary, "search", "red", "--format", "jsonl")
+    there = ["-L", str(tmp_path / "other")]
+    assert run(capsysbinary, "import", folder, *there)[0] == 0
+    assert run(capsysbinary, "search", "red", "--format", "jsonl", *there) == before
+    assert run(capsysbinary, "similar", str(photos / "red.png"), *there)[0] == 0
+
+
+@pytest.mark.usefixtures("tiny_encoder")
+def test_photos_in_object_storage_are_called_by_their_urls(place: str) -> None:
+    urls = ["s3://bucket/2023/a.jpg", "s3://bucket/2023//b.jpg", "https://example.org/2024/c.jpg?x=1"]
+    rows = [Row(url, bytes([n] * 32), 4, 3, n) for n, url in enumerate(urls)]
+    to_milvus(address_of(place), MODEL, [(rows, unit(np.eye(3)).astype(np.float16))])
+    with Library.open(place) as library:
+        found = library.search("red")
+        assert sorted(str(match.path) for match in found) == sorted(urls)
+        inside = parse(inside=Path("s3://bucket/2023"))
+        assert sorted(str(m.path) for m in library.newest(inside)) == sorted(urls[:2])
+        assert [str(folder.path) for folder in library.folders("s3://bucket")] == ["s3://bucket/2023"]
+        assert [str(m.path) for m in library.similar(urls[0], include_self=True, limit=1)] == [urls[0]]
+        assert library.forget("s3://bucket/2023") == 2
 
 
 # -- addresses, credentials, silence ------------------------------------------------------------
@@ -469,7 +498,7 @@ def test_a_collection_of_another_program_is_left_alone(place: str) -> None:
     client.create_collection(address.collection, dimension=3)
     client.close()
     with pytest.raises(LibraryError, match="is not of clipsearch"):
-        write(address, MODEL, [])
+        to_milvus(address, MODEL, [])
     with pytest.raises(LibraryError, match="is not of clipsearch"):
         Library.open(place).status()
 

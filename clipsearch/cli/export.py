@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
             "clipsearch export --on 2024 --format jsonl > photos.jsonl",
             "clipsearch export --vectors photos.npy > photos.csv",
             "clipsearch export --to milvus://db.example.org:19530/photos",
+            "clipsearch export --to ~/embedded",
         )
     )(filtered(export))
 
@@ -55,8 +56,9 @@ def export(
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS",
-            help="Write photos and embeddings into a Milvus collection instead.",
+            metavar="WHERE",
+            help="Write photos and embeddings into a Milvus collection, or a folder of Parquet files,"
+            " instead.",
             rich_help_panel="Output",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clipsearch.rows import read_path, spell_path
 from clipsearch.stores.milvus import Column
 from clipsearch.types import Metadata, Photo, Place, Shape
+from clipsearch.url_path import url_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,8 +101,9 @@ def place_of(fields: Mapping[str, Any]) -> Place | None:
 
 
 def path_of(fields: Mapping[str, Any]) -> Path:
-    """Where a photo is."""
-    return Path(read_path(fields["path"]))
+    """Where a photo is: a path or a URL."""
+    text = read_path(fields["path"])
+    return url_path(text) or Path(text)
 
 
 def photo_of(fields: Mapping[str, Any]) -> Photo:
