@@ -491,7 +491,7 @@ def _imported() -> Any:
 
 def _not_installed(package: str) -> LibraryError:
     return LibraryError(
-        f"a library in Milvus needs {package}, which is not installed", f"pip install {package}"
+        f"a library in Milvus needs the package {package}, which is not installed", f"pip install {package}"
     )
 
 
