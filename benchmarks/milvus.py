@@ -64,7 +64,7 @@ def main() -> int:
         local = faiss.FaissStore(file)
         lines = _measured(address, stored, questions, local, built)
     notes = [
-        f"{count:,} vectors of {DIM} dimensions in clusters; medians of {_QUESTIONS} questions for the ten best.",
+        f"{count:,} vectors of {DIM} dimensions in clusters; medians of {_QUESTIONS} questions.",
         "Left: the local file of float16 vectors, in memory, exact. Right: Milvus over loopback.",
         "Recall is of the ten best; the folder holds 1 % of the photos, the dates 10 %.",
     ]

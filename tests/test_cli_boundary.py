@@ -11,7 +11,7 @@ import pytest
 
 from clipsearch import __version__
 from clipsearch.cli import main, manage
-from clipsearch.cli.app import app
+from clipsearch.cli.app import COMMANDS, application
 from clipsearch.cli.index import StopOnInterrupt
 from clipsearch.cli.progress import STOPPING, Reporter
 from clipsearch.errors import ClipsearchError
@@ -27,7 +27,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command_names() -> list[str]:
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+    return [command.callback.__name__ for command in application().registered_commands if command.callback]
 
 
 def test_help_and_version_import_nothing_heavy() -> None:
@@ -41,6 +41,17 @@ def test_help_and_version_import_nothing_heavy() -> None:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         )
         assert done.stderr == "[]\n", arguments
+
+
+def test_a_command_line_gets_the_command_it_names() -> None:
+    everything = application()
+    names = [one.callback.__name__ for one in everything.registered_commands if one.callback]
+    names += [str(group.name) for group in everything.registered_groups]
+    assert sorted(names) == sorted(name for commands in COMMANDS.values() for name in commands)
+    for name in names:
+        part = application([name])
+        found = [one.callback.__name__ for one in part.registered_commands if one.callback]
+        assert [*found, *(group.name for group in part.registered_groups)] == [name]
 
 
 def test_every_command_has_a_help_text_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
