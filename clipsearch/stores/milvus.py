@@ -443,13 +443,15 @@ class MilvusStore:
         try:
             return call()
         except milvus.MilvusException as error:
-            raise self._error(str(error.message)) from None
+            # Why there is no connection, only the error behind this one says, if it is not this one itself.
+            behind = "" if error.__cause__ in {None, error} else str(error.__cause__)
+            raise self._error(str(error.message), behind) from None
         except (grpc.RpcError, grpc.FutureTimeoutError) as error:
             raise self._error(str(error)) from None
 
-    def _error(self, reason: str) -> LibraryError:
+    def _error(self, reason: str, behind: str = "") -> LibraryError:
         name, seconds = self._server.name, self._server.timeout
-        lowered = reason.lower()
+        lowered = f"{reason} {behind}".lower()
         if any(words in lowered for words in _NOT_LOADED):
             return _NotLoadedError(f"{name} has not loaded the collection {self._collection}")
         if any(words in lowered for words in _REFUSED):
