@@ -1,10 +1,9 @@
-"""What the job on a cluster does, without a cluster: shard after shard in this process, by the workers' code."""
+"""What the job on a cluster does, without one: shard after shard in this process, by the workers' code."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipsearch import index_run
 from clipsearch.cluster.plan import Tally, cut
@@ -13,6 +12,9 @@ from clipsearch.cluster.worker import Task, Worker
 from clipsearch.encoders.registry import resolve
 from clipsearch.shards import Shards
 from clipsearch.types import Listeners, ModelSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def embed(place: Path | str, target: Path | str, *, size: int = 3, model: str = "") -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ class Nodes:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 - sockets' names are short
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         token = self._folder / "token"
         token.write_text(secrets.token_hex(32))
         self.environment |= {

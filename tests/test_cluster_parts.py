@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,8 @@ from clipsearch.cli import main
 from clipsearch.cluster.nodes import Share, share
 from clipsearch.cluster.plan import LEAST, MOST, Tally, cut, items_of, name_of, table_of
 from clipsearch.cluster.source import Item, source_of
-from clipsearch.errors import ClusterError, UsageError
+from clipsearch.cluster.worker import Task, Worker
+from clipsearch.errors import ClusterError, ModelMismatchError, UsageError
 from clipsearch.rows import from_arrow, row_id
 from clipsearch.shards import Shards
 
@@ -115,7 +117,7 @@ def test_a_csv_list_is_read_as_export_writes_it(photos: Path, suffix: str) -> No
     writer = csv.writer(text)
     writer.writerow(["n", "where"])
     writer.writerows([number, photos / name] for number, name in enumerate(NAMES))
-    data = text.getvalue().encode(errors="surrogateescape")
+    data = text.getvalue().encode("utf-8", "surrogateescape")
     file = photos / f"list.{suffix}"
     file.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
     assert _paths(file, "where") == [str(photos / name) for name in NAMES]
@@ -210,7 +212,7 @@ def test_photos_of_tars_come_with_what_lies_beside_them(tmp_path: Path) -> None:
         for name, data in {
             "x/1.json": json.dumps({"license": 4, "nothing": None}).encode(),
             "x/1.png": picture,
-            "x/1.txt": " a caption\n".encode(),
+            "x/1.txt": b" a caption\n",
             "x/2.seg.png": picture + b"1",
             "x/3.png": b"",
             "x/4.cls": b"7",
@@ -255,15 +257,26 @@ def test_a_target_that_cannot_be_written_is_said(photos: Path, tmp_path: Path) -
     assert reports[0]["message"].startswith(f"cannot be written: {tmp_path}/out")
 
 
-def test_embeddings_of_two_models_never_meet(
-    photos: Path, tmp_path: Path, capsys: Capture, builtin_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embed(photos, tmp_path / "out")
-    assert main(["cluster", "index", str(photos), "--to", str(tmp_path / "out"), "--model", "builtin"]) == 2
+def test_embeddings_of_two_models_never_meet(photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    target = tmp_path / "out"
+    embed(photos, target)
+    assert main(["cluster", "index", str(photos), "--to", str(target), "--model", "builtin"]) == 2
     assert "was made with mean-color, not with builtin" in capsys.readouterr().err
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
-    with pytest.raises(Exception, match="weights have changed"):
-        embed(photos, tmp_path / "out", model="builtin")
+    with pytest.raises(ModelMismatchError, match="weights have changed"):
+        Shards(str(target)).set_model(replace(MODEL, fingerprint="other"))
+    # What a node has loaded is held against what was written down.
+    paint(photos / "new.png", COLORS["red"])
+    task = Task(
+        target=str(target),
+        is_tars=False,
+        is_remote=False,
+        model=replace(MODEL, fingerprint="other"),
+        device="cpu",
+        batch_size=None,
+        photos=1,
+    )
+    (report,) = Worker(task)(table_of([Item(str(photos / "new.png"))])).to_pylist()
+    assert report["error"] == "ModelMismatchError"
 
 
 # -- the cluster -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from clipsearch.photos.scan import PICTURE_SUFFIXES, FoundFile, UnreadableFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from fsspec import AbstractFileSystem
 
 # By these names public image data sets, data frames and `clipsearch export` call it.
