@@ -13,7 +13,8 @@
     │   ├── LibraryBusyError   another process holds the writer's lock
     │   ├── LibraryTooNewError written by a newer clipsearch
     │   ├── LibraryDamagedError  what is on disk is not what was written; `clipsearch doctor` says more
-    │   └── LibraryWriteError  the disk is full, read-only, or not ours to write
+    │   ├── LibraryWriteError  the disk is full, read-only, or not ours to write
+    │   └── LibraryUnreachableError  the server that holds it does not answer in time
     └── ModelError             a model cannot be had or used
         ├── UnknownModelError  no model of that name; carries near names
         ├── ModelUnavailableError  known, but neither cached nor downloadable now
@@ -89,6 +90,10 @@ class LibraryDamagedError(LibraryError):
 
 class LibraryWriteError(LibraryError):
     """The library cannot be written: full disk, read-only medium, missing permission."""
+
+
+class LibraryUnreachableError(LibraryError):
+    """The server that holds the library does not answer within the time limit."""
 
 
 class ModelError(ClipsearchError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
+from clipsearch.url_path import url_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,11 @@ class Walk:
 
 
 def absolute(path: Path | str) -> Path:
-    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
+    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them.
+
+    A URL stays what it is.
+    """
+    return url_path(os.fspath(path)) or Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
 
 
 def reachable(root: Path) -> bool:
@@ -42,6 +46,20 @@ def reachable(root: Path) -> bool:
             return next(entries, None) is not None
     except OSError:
         return False
+
+
+def root_at(catalog: Catalog, path: Path) -> int:
+    """Id of the root at a path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    roots = catalog.roots()
+    for root in roots:
+        if root.path == path:
+            return root.id
+    names = ", ".join(str(root.path) for root in roots) or "none"
+    raise UsageError(f"not an indexed folder: {path}", f"indexed folders: {names}")
 
 
 def is_bare(catalog: Catalog, root: Root) -> bool:

@@ -366,6 +366,15 @@ class Catalog:
         rows = self.rows("SELECT id FROM content WHERE hash = ?", (digest,))
         return int(rows[0][0]) if rows else None
 
+    def hashes(self, contents: Sequence[int]) -> dict[int, bytes]:
+        """SHA-256 of the bytes of each content."""
+        found: dict[int, bytes] = {}
+        for start in range(0, len(contents), _VARIABLES):
+            part = contents[start : start + _VARIABLES]
+            sql = f"SELECT id, hash FROM content WHERE id IN ({','.join('?' * len(part))})"
+            found.update(self.rows(sql, part))
+        return found
+
     def is_held(self, content: int) -> bool:
         """Whether any photo has this content."""
         return bool(self.rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
