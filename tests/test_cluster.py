@@ -17,10 +17,11 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from milvus_server import MilvusServer
 
 from clipsearch import Library
 from clipsearch.rows import from_arrow
@@ -117,13 +118,13 @@ class Nodes:
         command = [sys.executable, "-m", "clipsearch", "cluster", "index", *map(str, arguments)]
         return [*command, "--ray", self.address, "--json"]
 
-    def index(self, *arguments: str | Path) -> dict[str, float]:
+    def index(self, *arguments: str | Path) -> dict[str, Any]:
         """Run the job to its end; returns its report."""
         done = subprocess.run(
             self.program(*arguments), env=self.environment, cwd=SOURCE, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
-        report: dict[str, float] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
         return report
 
 
@@ -155,7 +156,7 @@ def _finished(target: Path) -> int:
     return len(list(target.glob("photos/part-*.parquet")))
 
 
-def _content(target: Path) -> dict[str, tuple[Row, bytes]]:
+def _content(target: Path | str) -> dict[str, tuple[Row, bytes]]:
     found: dict[str, tuple[Row, bytes]] = {}
     rows_there = 0
     for batch in Shards(str(target)).batches():
@@ -164,6 +165,11 @@ def _content(target: Path) -> dict[str, tuple[Row, bytes]]:
         found |= {row.path: (row, vector.tobytes()) for row, vector in zip(rows, vectors, strict=True)}
     assert len(found) == rows_there
     return found
+
+
+@pytest.fixture(autouse=True)
+def _model(builtin_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
 
 
 @pytest.fixture(scope="module")
@@ -186,27 +192,60 @@ def undisturbed(nodes: Nodes, shared_photos: Path, tmp_path_factory: pytest.Temp
     return target
 
 
+@pytest.fixture(scope="module")
+def local(builtin_cache: Path, shared_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same photos, indexed here."""
+    folder = tmp_path_factory.mktemp("local")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
+        with Library(folder) as library:
+            library.index([shared_photos], model="builtin")
+    return folder
+
+
+def _same(one: Library, other: Library, photos: Path) -> int:
+    """For how many of 100 captions both find the same ten photos."""
+    lines = (photos / "captions.tsv").read_text().splitlines()
+    same = 0
+    for line in lines[1:101]:
+        found, wanted = (library.search(line.split("\t")[-1]) for library in (one, other))
+        same += [match.path for match in found] == [match.path for match in wanted]
+        np.testing.assert_allclose(
+            [match.score for match in found], [match.score for match in wanted], atol=1e-3
+        )
+    return same
+
+
 def test_a_library_of_what_two_nodes_have_embedded_answers_like_one_made_here(
     undisturbed: Path,
-    builtin_cache: Path,
+    local: Path,
     shared_photos: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
-    with Library(tmp_path / "imported") as imported, Library(tmp_path / "local") as local:
+    with Library(tmp_path / "imported") as imported, Library(local) as indexed:
         imported.import_photos(str(undisturbed))
-        local.index([shared_photos], model="builtin")
-        lines = (shared_photos / "captions.tsv").read_text().splitlines()
-        same = 0
-        for line in lines[1:101]:
-            text = line.split("\t")[-1]
-            found, wanted = (
-                [(match.path, match.score) for match in one.search(text)] for one in (imported, local)
-            )
-            same += [path for path, _ in found] == [path for path, _ in wanted]
-            assert np.allclose([score for _, score in found], [score for _, score in wanted], atol=1e-3)
-        assert same >= 99
+        assert _same(imported, indexed, shared_photos) >= 99
+
+
+def test_photos_come_through_the_job_into_milvus(
+    nodes: Nodes,
+    undisturbed: Path,
+    local: Path,
+    shared_photos: Path,
+    tmp_path: Path,
+) -> None:
+    server = MilvusServer(tmp_path / "milvus")
+    server.start()
+    try:
+        nodes.join()
+        first = nodes.index(shared_photos, "--to", server.address, "--staging", undisturbed)
+        assert (first["finished"], first["milvus"]) == (1000, {"new": 1000, "unchanged": 0})
+        again = nodes.index(shared_photos, "--to", undisturbed, "--to", server.address)
+        assert again["milvus"] == {"new": 0, "unchanged": 1000}
+        with Library.open(server.address) as collection, Library(local) as indexed:
+            assert _same(collection, indexed, shared_photos) >= 99
+    finally:
+        server.kill()
 
 
 def test_a_node_killed_in_the_middle_costs_time_only(
@@ -249,3 +288,46 @@ def test_a_killed_job_embeds_only_what_is_missing(
     assert _content(target) == _content(undisturbed)
     again = nodes.index(shared_photos, "--to", target)
     assert (again["photos"], again["finished"], again["shards"]) == (0, 1000, 0)
+
+
+def test_photos_come_from_object_storage_and_go_there(
+    nodes: Nodes, undisturbed: Path, shared_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto = pytest.importorskip("moto.server")
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    account = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_REGION": "us-east-1"}
+    for name, value in {**account, "AWS_ENDPOINT_URL": address}.items():
+        monkeypatch.setenv(name, value)
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    files.mkdir("bucket")
+    names = sorted(path.relative_to(shared_photos) for path in shared_photos.rglob("*.jpg"))[::10]
+    for name in names:
+        files.pipe_file(f"bucket/photos/{name}", (shared_photos / name).read_bytes())
+    try:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "clipsearch", "cluster", "index", "s3://bucket/photos", "--json"),
+                *("--model", "builtin", "--to", "s3://bucket/embedded"),
+            ],
+            env=nodes.environment | {name: os.environ[name] for name in (*account, "AWS_ENDPOINT_URL")},
+            capture_output=True,
+            cwd=SOURCE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        assert json.loads(done.stdout)["photos"] == len(names)
+        with Library(tmp_path / "library") as library:
+            report = library.import_photos(
+                "s3://bucket/embedded", roots={"s3://bucket/photos": str(shared_photos)}
+            )
+            assert (report.new, report.roots) == (len(names), (shared_photos,))
+        wanted = _content(undisturbed)
+        for path, (row, vector) in _content("s3://bucket/embedded").items():
+            here = wanted[path.replace("s3://bucket/photos", str(shared_photos))]
+            assert (row.hash, vector) == (here[0].hash, here[1])
+    finally:
+        server.stop()
