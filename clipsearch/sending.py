@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,6 +80,23 @@ def to_milvus(
     finally:
         store.close()
     return Sent(new, done - new)
+
+
+def check_collection(address: Address, model: Model | None) -> None:
+    """See that a collection, there or not, can be reached and may take embeddings of a model.
+
+    Raises:
+        ModelMismatchError: It is of another model.
+        LibraryError: The server says no, or nothing.
+    """
+    from clipsearch.milvus.holdings import described
+    from clipsearch.milvus.settings import server_of
+    from clipsearch.stores.milvus import MilvusStore
+
+    with closing(MilvusStore(server_of(address), address.collection)) as store:
+        about = store.about()
+        if about is not None and model is not None:
+            _check_same(address, described(address, about), model)
 
 
 def to_shards(

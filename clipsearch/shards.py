@@ -158,13 +158,14 @@ class Shards:
             if is_local(self.place):
                 file = Path(self._root, name)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_new(file, data)
+                if not file.exists():  # else of a worker that was thought to be dead
+                    write_new(file, data)
             else:
                 # Object storage shows an object once it is whole.
                 self._files.pipe_file(f"{self._root}/{name}", data)
-        except FileExistsError:  # of a worker that was thought to be dead
-            return
         except Exception as error:
+            if isinstance(error, FileExistsError) and file.is_file():
+                return  # that worker was still faster
             if not isinstance(error, OSError) and is_local(self.place):
                 raise
             raise OutputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +35,8 @@ def register(app: typer.Typer) -> None:
             "clipsearch cluster index s3://bucket/photos --ray 10.0.0.1:6379 --to s3://bucket/embedded",
             'clipsearch cluster index "laion/*.parquet" --column url --to embedded --dry-run',
             'clipsearch cluster index "shards/*.tar" --to embedded',
+            "clipsearch cluster index s3://bucket/photos --staging s3://bucket/embedded "
+            "--to milvus://db:19530/photos",
         )
     )(index)
     # Without it, Typer would take the only command of a group for the group.
@@ -49,8 +53,13 @@ def index(
         ),
     ],
     to: Annotated[
-        str,
-        typer.Option("--to", metavar="DIR", help="Folder or URL for the embedded photos, in Parquet files."),
+        list[str],
+        typer.Option(
+            "--to",
+            metavar="WHERE",
+            help="Folder or URL for Parquet files of the embedded photos, or milvus://HOST:PORT/COLLECTION; "
+            "may be given twice, for both.",
+        ),
     ],
     *,
     ray: Annotated[
@@ -89,6 +98,14 @@ def index(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try photos again that could not be read before.")
     ] = False,
+    staging: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the files on their way to Milvus, where no other is named.",
+            rich_help_panel="Cluster",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Count, and embed a sample to tell how long it takes; write nothing."),
@@ -119,15 +136,16 @@ def index(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Embed photos on a Ray cluster, into Parquet files.
+    """Embed photos on a Ray cluster, into Parquet files and from them into Milvus.
 
     Run it again after a crash or with more photos: only what is missing is
     embedded. [cyan]clipsearch import[/cyan] makes a library of the files.
     """
     from clipsearch.cluster import job
+    from clipsearch.cluster.nodes import LOCAL
     from clipsearch.cluster.source import source_of
+    from clipsearch.cluster.targets import targets_of
     from clipsearch.encoders.registry import resolve
-    from clipsearch.shards import Shards
 
     if weights is not None and model is None:
         raise UsageError("weights without an architecture", "name it: --model ViT-B-32-256")
@@ -140,17 +158,31 @@ def index(
         cores=cores,
         retry_skipped=retry_skipped,
     )
-    photos, target = source_of(source, column), Shards(to)
+    photos = source_of(source, column)
+    targets = targets_of(to, photos, staging=staging, alone=ray == LOCAL)
+    targets.check()
+    sent = None
     with Reporter() as reporter:
         driver = job.Driver(ray, settings, reporter.listeners, reporter.work)
         if not dry_run:
-            report = driver.run(photos, target)
+            report = driver.run(photos, targets.shards)
+            if not report.interrupted:
+                sent = targets.load(
+                    tell=reporter.notice, progress=partial(reporter.work, "loading into Milvus", "photos")
+                )
         else:
-            expected = driver.estimate(photos, target)
+            expected = driver.estimate(photos, targets.shards)
     if dry_run:
         write_json(expected) if as_json else _foretell(expected)
         return Exit.DONE if expected.photos or expected.tars or expected.finished else _nothing()
-    write_json(report) if as_json else _summarise(report, target.place)
+    if as_json:
+        write_json({**asdict(report), "milvus": sent and sent._asdict()})
+    else:
+        _summarise(report, targets.shards.place)
+        if sent is not None:
+            console().print(
+                f"{count(sent.new, 'photo')} sent to {targets.collection}; {sent.unchanged:,} were there."
+            )
     if report.interrupted:
         return Exit.INTERRUPTED
     return Exit.DONE if report.shards or report.finished else _nothing()

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,10 +83,12 @@ def cluster(address: str, *, cores: int | None = None) -> Iterator[Any]:
         except Exception as error:
             ray.shutdown()
             raise _unreachable(address, _first_line(error)) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    # What happens to nodes is printed by a thread of Ray's, to where results belong.
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 - a device, not a path
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def share(nodes: Sequence[dict[str, Any]], *, workers: int | None, cores: int | None) -> Share:

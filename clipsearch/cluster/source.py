@@ -18,7 +18,6 @@ from clipsearch.photos.scan import PICTURE_SUFFIXES, FoundFile, UnreadableFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import TextIO
 
     from fsspec import AbstractFileSystem
 
@@ -169,6 +168,7 @@ def source_of(text: str, column: str | None = None) -> Source:
         raise UsageError(f"no such file or folder: {place}", "check the spelling, or whether it is mounted")
     if scheme_of(place) in {"http", "https"} and kind == "files":
         raise UsageError(f"a web page lists no photos: {place}", "name a .parquet or .csv file of addresses")
+    file_system(place)  # an error now, not once the cluster is there
     return Source(place, kind, column)
 
 
@@ -231,16 +231,16 @@ def _parquet_rows(stream: Any, file: str) -> Iterator[Mapping[str, Any]]:
 def _csv_rows(stream: Any, file: str) -> Iterator[Mapping[str, Any]]:
     if file.lower().endswith(".gz"):
         stream = gzip.GzipFile(fileobj=stream)
-    # As `clipsearch export` writes them: UTF-8, with bytes of file names that are none as they are.
-    text: TextIO = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(_FIELD)
-    reader = csv.DictReader(text)
-    try:
-        for row in reader:
-            row.pop(None, None)  # cells beyond the last column
-            yield row
-    except (csv.Error, EOFError) as error:
-        raise UsageError(f"no CSV that can be read: {file}, line {reader.line_num} ({error})") from error
+    # As `clipsearch export` writes them: UTF-8, with bytes of file names that are none as they are.
+    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.DictReader(text)
+        try:
+            for row in reader:
+                row.pop(None, None)  # cells beyond the last column
+                yield row
+        except (csv.Error, EOFError) as error:
+            raise UsageError(f"no CSV that can be read: {file}, line {reader.line_num} ({error})") from error
 
 
 def _chosen(names: Sequence[str], wanted: str | None, file: str) -> str:

@@ -51,6 +51,11 @@ class Worker:
         self._task = task
         self._encoder: ShardEncoder | None = None
 
+    def close(self) -> None:
+        """End the threads and processes that decode; Ray just ends the process."""
+        if self._encoder is not None:
+            self._encoder.close()
+
     def __call__(self, table: pa.Table) -> pa.Table:
         """Returns one row about the shard."""
         import pyarrow as pa
