@@ -106,6 +106,7 @@ def _measured(
                     ids[row["id"]] for _, row in store.nearest(query, _NEAREST, where)[:_NEAREST]
                 ],
             )
+            print(f"{kind}, {name}: {there:.4f} s", file=sys.stderr)
             hits = sum(len({*one} & {*other}) for one, other in zip(wanted, found, strict=True))
             lines += [
                 Line(f"{kind}, {name}", "ms", here, there),

@@ -44,7 +44,7 @@ MOST = 16_384
 # Up to here, a search of all vectors takes less than 20 ms and is exact. Lite has another HNSW, whose
 # searches within filters find two thirds of the best.
 FLAT_ROWS = 200_000
-_HNSW = {"M": 32, "efConstruction": 256}
+_HNSW = {"M": 16, "efConstruction": 200}
 _EF = 128  # candidates that HNSW keeps at least
 _TIES = 16  # asked for beyond the last, to see which ones are equal to it
 _TIE = 1e-6
