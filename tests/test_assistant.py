@@ -6,8 +6,10 @@ import base64
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -293,6 +295,28 @@ def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
         rest, errors = run.communicate()
     assert [json.loads(line)["id"] for line in lines] == [1, 2]
     assert (run.returncode, rest, errors) == (0, "", ""), "it ends with its input"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_ends_it_however_often(home: Home) -> None:
+    with subprocess.Popen(
+        [sys.executable, *home.command],
+        env=os.environ | home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        run.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+        run.stdin.flush()
+        assert run.stdout.readline()
+        for _ in range(2):
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        out, errors = run.communicate()
+    assert (run.returncode, out, errors) == (130, "", "interrupted\n")
 
 
 def test_without_the_extra_it_is_one_clear_line(

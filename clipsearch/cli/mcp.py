@@ -37,5 +37,11 @@ def mcp(*, library: LibraryFolder = None) -> int:
     if sys.stdin is not None and sys.stdin.isatty():
         remark("waiting for an assistant on standard input; Ctrl-C ends it")
     with Library.open(library) as opened:
-        assistant.create_server(opened).run("stdio")
+        try:
+            assistant.create_server(opened).run("stdio")
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            if not group.subgroup(ConnectionError):  # the assistant has gone
+                raise
     return Exit.DONE
