@@ -278,9 +278,12 @@ class RootStatus:
 
 @dataclass(frozen=True, slots=True)
 class LibraryStatus:
-    """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped."""
+    """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped.
 
-    path: Path
+    Of a collection, `path` is its address, and every photo counts as a content of its own.
+    """
+
+    path: Path | str
     version: int
     roots: tuple[RootStatus, ...]
     photos: int

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clipsearch import __version__, errors
+from clipsearch.address import Address
 from clipsearch.matches import Filters
 from clipsearch.questions import Question, match_of
 from clipsearch.terms import picture_term, terms_of
@@ -47,12 +48,12 @@ class WarmLibrary:
     """Answers as `Library` does; from a server where one runs for this library.
 
     Args:
-        folder: The library's.
+        place: The library's folder; or its collection, which is on a server anyway.
         listeners: Told what the library tells.
     """
 
-    def __init__(self, folder: Path, listeners: Listeners) -> None:
-        self._folder = folder
+    def __init__(self, place: Path | Address, listeners: Listeners) -> None:
+        self._place = place
         self._listeners = listeners
 
     def search(
@@ -92,13 +93,15 @@ class WarmLibrary:
         return self._answer(Question("similar", terms, limit, filters, min_score, only_matches, include_self))
 
     def _answer(self, question: Question) -> list[Match]:
-        if not os.environ.get(OFF) and all(map(_is_the_same_there, question.terms)):
-            answer = ask(self._folder, question)
+        place = self._place
+        may_ask = not os.environ.get(OFF) and all(map(_is_the_same_there, question.terms))
+        if may_ask and not isinstance(place, Address):
+            answer = ask(place, question)
             if answer is not None:
                 return self._read(answer)
         from clipsearch.library import Library
 
-        with Library(self._folder, listeners=self._listeners) as library:
+        with Library(place, listeners=self._listeners) as library:
             return question.put_to(library)
 
     def _read(self, answer: dict[str, Any]) -> list[Match]:

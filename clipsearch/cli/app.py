@@ -27,6 +27,8 @@ COMMANDS = {
     "concept": ("concept",),
     "duplicates": ("duplicates",),
     "export": ("export",),
+    "cluster": ("cluster",),
+    "importing": ("import",),
     "manage": ("status", "optimize", "forget", "relocate", "models"),
     "doctor": ("doctor",),
     "demo": ("demo",),
@@ -88,6 +90,8 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         import_module(f"clipsearch.cli.{module}").register(app)
     if named:
         app.registered_commands = [
-            one for one in app.registered_commands if one.callback and one.callback.__name__ == arguments[0]
+            one
+            for one in app.registered_commands
+            if one.callback and (one.name or one.callback.__name__) == arguments[0]
         ]
     return app

@@ -48,11 +48,11 @@ def open_library(folder: Path | None, reporter: Reporter | None = None) -> Itera
 @contextmanager
 def open_for_search(folder: Path | None) -> Iterator[WarmLibrary]:
     """The library to search, which a server may hold open; telling of its progress likewise."""
-    from clipsearch.roots import library_folder
+    from clipsearch.address import place_of
     from clipsearch.warm import WarmLibrary
 
     with Reporter() as reporter:
-        yield WarmLibrary(library_folder(folder), reporter.listeners)
+        yield WarmLibrary(place_of(folder), reporter.listeners)
 
 
 class Reporter:

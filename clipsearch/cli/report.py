@@ -28,7 +28,7 @@ def print_status(held: LibraryStatus) -> None:
         "skipped": f"{count(held.skipped, 'file')}, see `clipsearch status --skipped`"
         if held.skipped
         else "",
-        "on disk": _sizes(held),
+        "on disk": _sizes(held) if held.catalog_bytes else "",
         "last run": _run(held.last_run) if held.last_run else "",
     }
     for name, fact in facts.items():
