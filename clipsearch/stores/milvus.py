@@ -45,7 +45,9 @@ MOST = 16_384
 # searches within filters find two thirds of the best.
 FLAT_ROWS = 200_000
 _HNSW = {"M": 16, "efConstruction": 200}
-_EF = 128  # candidates that HNSW keeps at least
+# Candidates that HNSW keeps at least. Within an expression it needs more: with 128, it found 96.6 % of the ten
+# best among a tenth of 8,000 clustered vectors.
+_EF, _EF_WITHIN = 128, 512
 _TIES = 16  # asked for beyond the last, to see which ones are equal to it
 _TIE = 1e-6
 _PAGE = 2_000  # rows of an answer: far below the 64 MB that one may have
@@ -322,7 +324,7 @@ class MilvusStore:
                 f"Milvus gives its best {MOST:,} answers at most",
                 "ask for fewer, or narrow down with filters",
             )
-        limit = min(k + _TIES, MOST)
+        limit, ef = min(k + _TIES, MOST), _EF_WITHIN if where else _EF
         while True:
             (hits,) = self._read(
                 "search",
@@ -331,7 +333,7 @@ class MilvusStore:
                 filter=where,
                 limit=limit,
                 output_fields=list(fields),
-                search_params={"metric_type": "IP", "params": {"ef": max(_EF, 2 * limit)}},
+                search_params={"metric_type": "IP", "params": {"ef": max(ef, 2 * limit)}},
                 consistency_level="Bounded",
             )
             found = [(float(hit["distance"]), {ID: int(hit[ID]), **hit["entity"]}) for hit in hits]
