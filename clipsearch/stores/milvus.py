@@ -45,8 +45,8 @@ MOST = 16_384
 # searches within filters find two thirds of the best.
 FLAT_ROWS = 200_000
 _HNSW = {"M": 16, "efConstruction": 200}
-# Candidates that HNSW keeps at least. Within an expression it needs more: with 128, it found 96.6 % of the ten
-# best among a tenth of 8,000 clustered vectors.
+# Candidates that HNSW keeps at least. Within an expression it needs more: with 128, it found 96.6 % of the
+# ten best among a tenth of 8,000 clustered vectors.
 _EF, _EF_WITHIN = 128, 512
 _TIES = 16  # asked for beyond the last, to see which ones are equal to it
 _TIE = 1e-6
