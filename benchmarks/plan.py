@@ -45,7 +45,8 @@ _GPU_TFLOPS = 300.0  # of a data centre's GPU in BF16: a third of its maker's fi
 _GPU_CORES = 16  # that come with one
 
 # -- what things take
-_ROW = 110  # bytes of a Parquet row beside its vector, compressed; paths of some 50 bytes
+_NUMBER = 1.84  # bytes of a dimension: two, of which compression saves some
+_ROW = 55  # bytes of the rest of a row, compressed; EXIF and captions come on top
 _PAGE, _HEADER = 8192, 24  # of the catalog, see `clipsearch.catalog.connection`
 _LINKS = 32  # M of HNSW, see `clipsearch.stores.milvus`
 _HNSW_FROM = 200_000  # see there, `FLAT_ROWS`
@@ -113,8 +114,8 @@ def job_seconds(photos: int, rate: float, workers: int, start: float) -> float:
 
 
 def parquet_bytes(photos: int, dim: int) -> float:
-    """The job's files: two bytes a dimension, which do not compress, and the rest of a row, which does."""
-    return float(photos * (2 * dim + _ROW))
+    """The job's files, compressed."""
+    return photos * (_NUMBER * dim + _ROW)
 
 
 def library_bytes(photos: int, dim: int, path: int = 50) -> float:
