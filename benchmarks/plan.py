@@ -2,11 +2,10 @@
 
 python -m benchmarks.plan
 python -m benchmarks.plan --photos 100M --megapixels 12 --hours 24
-python -m benchmarks.plan --check
+python -m benchmarks.plan --check 10k 50k
 
 Formulas of a few lines, from rates that were measured (`benchmarks/README.md`) and prices that are yours to
-say. `--check N ...` makes libraries, Parquet files and indexes of so many photos, and holds the formulas against
-them.
+say. `--check` makes libraries, Parquet files and indexes of such sizes, and holds the formulas against them.
 """
 
 from __future__ import annotations
