@@ -309,13 +309,13 @@ def test_a_cluster_without_cores_is_said() -> None:
         share([_node(4)], workers=None, cores=8)
 
 
-@pytest.mark.parametrize(
-    ("missing", "said"),
-    [
-        ("ray", "this needs Ray, which is not installed"),
-        ("pyarrow", "Parquet files need the package pyarrow"),
-    ],
-)
+MISSING = {
+    "ray": "this needs Ray, which is not installed",
+    "pyarrow": "Parquet files need the package pyarrow",
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
 def test_a_package_that_is_missing_names_its_install_command(
     photos: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
