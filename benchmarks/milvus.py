@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ def main() -> int:
         "Left: the local file of float16 vectors, in memory, exact. Right: Milvus over loopback.",
         "Recall is of the ten best; the folder holds 1 % of the photos, the dates 10 %.",
     ]
-    return show("Milvus", ("local file", "Milvus"), lines, notes=notes)
+    versions = [f"{name} {version(name)}" for name in ("pymilvus", "grpcio")]
+    return show("Milvus", ("local file", "Milvus"), lines, notes=notes, versions=versions)
 
 
 def _measured(
@@ -106,7 +108,6 @@ def _measured(
                     ids[row["id"]] for _, row in store.nearest(query, _NEAREST, where)[:_NEAREST]
                 ],
             )
-            print(f"{kind}, {name}: {there:.4f} s", file=sys.stderr)
             hits = sum(len({*one} & {*other}) for one, other in zip(wanted, found, strict=True))
             lines += [
                 Line(f"{kind}, {name}", "ms", here, there),

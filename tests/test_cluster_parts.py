@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import sys
 import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -306,6 +307,23 @@ def test_a_cluster_without_cores_is_said() -> None:
         share([_node(0)], workers=None, cores=None)
     with pytest.raises(ClusterError, match="no node of the cluster has 8 cores"):
         share([_node(4)], workers=None, cores=8)
+
+
+MISSING = {
+    "ray": "this needs Ray, which is not installed",
+    "pyarrow": "Parquet files need the package pyarrow",
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_package_that_is_missing_names_its_install_command(
+    photos: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["cluster", "index", str(photos), "--to", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines() == [f"error: {MISSING[missing]}", 'hint: pip install "clipsearch[cluster]"']
 
 
 @pytest.mark.parametrize(

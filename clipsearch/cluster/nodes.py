@@ -6,8 +6,10 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import ClusterError, UsageError
@@ -21,6 +23,8 @@ LOCAL = "local"
 _AUTO = "auto"
 _CLIENT = "ray://"
 _CONNECT_S = 10.0
+_JOIN_S = 60.0
+_START_S = 300.0  # a busy machine takes half a minute
 # What passes between driver and workers is lists of paths; Ray's own default is a third of the memory.
 _OBJECTS = 256_000_000
 
@@ -78,11 +82,7 @@ def cluster(address: str, *, cores: int | None = None) -> Iterator[Any]:
         _silence()
         if ray.is_initialized():
             raise ClusterError("this program is connected to a Ray cluster already", "end it: ray.shutdown()")
-        try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        except Exception as error:
-            ray.shutdown()
-            raise _unreachable(address, _first_line(error)) from error
+        _join(ray, address, options)
     # What happens to nodes is printed by a thread of Ray's, to where results belong.
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 - a device, not a path
         try:
@@ -116,6 +116,32 @@ def share(nodes: Sequence[dict[str, Any]], *, workers: int | None, cores: int | 
     if not room:
         raise ClusterError(f"no node of the cluster has {each} cores", "ask for fewer: --cores N")
     return Share(each, int(gpus), workers or room)
+
+
+def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Connect, within a time limit that Ray itself does not have where something else answers.
+
+    Raises:
+        ClusterError: It does not come about.
+    """
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    threading.Thread(target=work, name="join", daemon=True).start()
+    try:
+        error = outcome.get(timeout=_START_S if address == LOCAL else _JOIN_S)
+    except Empty:
+        raise _unreachable(address, "no answer of a Ray of this version") from None
+    if error is not None:
+        ray.shutdown()
+        raise _unreachable(address, _first_line(error)) from error
 
 
 def _check_address(address: str) -> None:
