@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,12 @@ def main() -> int:
         local = faiss.FaissStore(file)
         lines = _measured(address, stored, questions, local, built)
     notes = [
-        f"{count:,} vectors of {DIM} dimensions in clusters; medians of {_QUESTIONS} questions for the ten best.",
+        f"{count:,} vectors of {DIM} dimensions in clusters; medians of {_QUESTIONS} questions.",
         "Left: the local file of float16 vectors, in memory, exact. Right: Milvus over loopback.",
         "Recall is of the ten best; the folder holds 1 % of the photos, the dates 10 %.",
     ]
-    return show("Milvus", ("local file", "Milvus"), lines, notes=notes)
+    versions = [f"{name} {version(name)}" for name in ("pymilvus", "grpcio")]
+    return show("Milvus", ("local file", "Milvus"), lines, notes=notes, versions=versions)
 
 
 def _measured(

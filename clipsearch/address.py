@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipsearch.errors import UsageError
-from clipsearch.roots import absolute
+from clipsearch.roots import absolute, library_folder
 
 DEFAULT_COLLECTION = "clipsearch"
 _PORT = 19530
@@ -72,13 +72,14 @@ def _file(path: str) -> Address:
     return Address(os.fspath(absolute(path)), DEFAULT_COLLECTION, "file")
 
 
-def place_of(where: Path | str) -> Path | Address:
-    """The collection or the absolute folder that is meant.
+def place_of(where: Path | str | None = None) -> Path | Address:
+    """The library that is named, that of `$CLIPSEARCH_LIBRARY`, or the user's own: its folder or collection.
 
     Raises:
         UsageError: It is meant to be an address, but is none.
     """
-    return parse_address(os.fspath(where)) or absolute(where)
+    named = where or os.environ.get("CLIPSEARCH_LIBRARY", "")
+    return parse_address(os.fspath(named)) or library_folder(where)
 
 
 def folder_of(place: Path | Address) -> Path:

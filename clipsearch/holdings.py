@@ -53,8 +53,8 @@ class Selection(Protocol):
         """How many were taken in each month, the first month first, those without a date last."""
         ...
 
-    def embeddings(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """All paths with their `(n, dim)` embeddings, in blocks, a row a photo."""
+    def embeddings(self) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
+        """All ids and paths with their `(n, dim)` embeddings, in blocks, a row a photo."""
         ...
 
     def photos(self) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
@@ -67,6 +67,10 @@ class Holdings(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+    def tell_again(self) -> None:
+        """Tell anew what is told once."""
         ...
 
     def model(self) -> tuple[int, Model]:
@@ -97,8 +101,8 @@ class Holdings(Protocol):
         """Id of the content with this SHA-256, or None."""
         ...
 
-    def content_at(self, path: Path) -> int | None:
-        """Id of the content of the photo at an absolute path, or None."""
+    def photo_at(self, path: Path) -> Photo | None:
+        """The photo at an absolute path, or None."""
         ...
 
     def vector(self, content: int) -> NDArray[np.float16] | None:
@@ -109,8 +113,8 @@ class Holdings(Protocol):
         """`vector` of the content of each photo, by content; those without one are left out."""
         ...
 
-    def hashes_of(self, photos: Sequence[Photo]) -> list[bytes]:
-        """SHA-256 of each photo's bytes."""
+    def digests(self, photos: Sequence[Photo]) -> dict[int, bytes]:
+        """SHA-256 of the bytes of photos, by content; of those that are gone, none."""
         ...
 
     def folders(self, inside: Path | None) -> list[FolderCount]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import index_run, query, zeroshot
@@ -14,8 +12,9 @@ from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, UsageError
 from clipsearch.lock import writer_lock
-from clipsearch.roots import absolute, check_folders, plan, root_at
+from clipsearch.roots import absolute, check_folders, library_folder, plan, root_at
 from clipsearch.session import Session
+from clipsearch.terms import picture_term, terms_of
 from clipsearch.types import (
     Backup,
     Concept,
@@ -29,6 +28,7 @@ from clipsearch.types import (
     Match,
     MonthCount,
     OptimizeReport,
+    PhotoDetails,
     Prediction,
     Repair,
     SidecarReport,
@@ -101,11 +101,7 @@ class Library:
     @staticmethod
     def default_path() -> Path:
         """`$CLIPSEARCH_LIBRARY`, or the platform's folder for a user's application data."""
-        if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):
-            return absolute(chosen)
-        from platformdirs import user_data_path
-
-        return user_data_path("clipsearch", appauthor=False)
+        return library_folder()
 
     @classmethod
     def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:
@@ -113,12 +109,24 @@ class Library:
 
         Without one it is that of `$CLIPSEARCH_LIBRARY`, or the user's own.
         """
-        where = path or os.environ.get("CLIPSEARCH_LIBRARY") or cls.default_path()
-        return cls(place_of(where), listeners=listeners)
+        return cls(place_of(path), listeners=listeners)
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
-        """The same library for another thread; the two share loaded models."""
-        return Library(self._place, listeners=listeners, encoders=self._encoders)
+        """The same library for another thread; the two share loaded models, and of these it has told."""
+        made = Library(self._place, listeners=listeners, encoders=self._encoders)
+        made._told_of_model = True
+        return made
+
+    @contextmanager
+    def told_nothing(self) -> Iterator[None]:
+        """Meanwhile, tell everything that a library tells once: somebody else listens."""
+        before, self._told_of_model = self._told_of_model, False
+        if self._opened is not None:
+            self._opened.held.tell_again()
+        try:
+            yield
+        finally:
+            self._told_of_model = before
 
     def close(self) -> None:
         """Let go of files; the library may be used again after."""
@@ -500,7 +508,8 @@ class Library:
             LibraryBusyError: Another process is writing to this library.
         """
         from clipsearch.catalog.concepts import drop_concept
-        from clipsearch.concepts import check_name, unknown
+        from clipsearch.concepts import unknown
+        from clipsearch.terms import check_name
 
         wanted = check_name(name)
         key, _ = self._session().model()
@@ -620,8 +629,8 @@ class Library:
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
         """
-        terms = _terms([text] if text or not (add or subtract) else [], ())
-        terms += _terms(add, subtract)
+        terms = terms_of([text] if text or not (add or subtract) else [])
+        terms += terms_of(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
         return session.rank(
@@ -677,10 +686,10 @@ class Library:
             min_score: See `search`.
             only_matches: See `search`.
         """
-        picture = image if isinstance(image, Term) else _picture_term(str(image))
+        picture = image if isinstance(image, Term) else picture_term(str(image))
         session = self._session()
         own, stored = session.picture(picture)
-        terms = [picture, *_terms(add, subtract)]
+        terms = [picture, *terms_of(add, subtract)]
         rows = query.embed(
             terms,
             session.encode_texts,
@@ -731,10 +740,10 @@ class Library:
         _, model = session.model()
         vectors, offsets = session.labels(labels, templates)
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
-        for files, rows in found:
+        for keys, files, rows in found:
             chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
             best = chances.argmax(axis=1).tolist()
-            yield from map(Prediction, files, map(tuple, chances.tolist()), best)
+            yield from map(Prediction, files, map(tuple, chances.tolist()), best, keys)
 
     def export(self, filters: Filters = _ALL) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Every photo with its stored embedding, for other programs.
@@ -902,6 +911,41 @@ class Library:
         """
         return self._session().held.photo(key)
 
+    def photo_at(self, path: Path | str) -> Photo:
+        """The photo that is indexed under a path.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none.
+        """
+        found = self._session().held.photo_at(absolute(path))
+        if found is None:
+            raise UsageError(f"no photo is indexed as {path}", "take the path or the id from a result")
+        return found
+
+    def details(self, key: int) -> PhotoDetails:
+        """All that is known of the photo with an id.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none, or no more.
+        """
+        from clipsearch.catalog import overview
+
+        return overview.details(self._session().catalog, key)
+
+    def digests(self, photos: Iterable[Photo]) -> dict[int, bytes]:
+        """SHA-256 of the bytes of photos, by the id of their content; of those that are gone, none."""
+        return self._session().held.digests(list(photos))
+
+    def model(self) -> Model:
+        """The model that answers.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().model()[1]
+
     def embed(self, picture: bytes) -> NDArray[np.float32]:
         """The embedding of a picture under the library's model, for a `Term` of the kind `embedding`.
 
@@ -965,17 +1009,3 @@ class Library:
             NoLibraryError: There is none.
         """
         return self._session().catalog.path.parent
-
-
-def _picture_term(value: str) -> Term:
-    return Term(value, 1.0, "url" if query.parse_term(value).kind == "url" else "image")
-
-
-def _terms(add: Sequence[str | Term], subtract: Sequence[str | Term]) -> list[Term]:
-    signed = [(term, 1) for term in add] + [(term, -1) for term in subtract]
-    return [
-        replace(term, weight=sign * term.weight)
-        if isinstance(term, Term)
-        else query.parse_term(term, sign=sign)
-        for term, sign in signed
-    ]

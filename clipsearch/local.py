@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from clipsearch import vector_files
 from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
+from clipsearch.catalog.likenesses import digests
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
 from clipsearch.holdings import Nearest
@@ -56,6 +58,11 @@ class LocalHoldings:
             raise nothing_indexed(self._folder)
         return known
 
+    def tell_again(self) -> None:
+        """See `Holdings.tell_again`: embeddings that are damaged are opened anew."""
+        if self._projection is not None and self._projection[1].is_damaged:
+            self._projection = None
+
     def vectors(self) -> Projection:
         """The embeddings, as of now: opened again when another connection has committed since."""
         catalog = self.catalog
@@ -89,9 +96,9 @@ class LocalHoldings:
         """See `Holdings.content_of`."""
         return self.catalog.content_of(digest)
 
-    def content_at(self, path: Path) -> int | None:
-        """See `Holdings.content_at`."""
-        return self.catalog.content_at(path)
+    def photo_at(self, path: Path) -> Photo | None:
+        """See `Holdings.photo_at`."""
+        return self.catalog.photo_at(path)
 
     def vector(self, content: int) -> NDArray[np.float16] | None:
         """See `Holdings.vector`."""
@@ -103,10 +110,9 @@ class LocalHoldings:
         stored = {photo.content: self.catalog.vector(photo.content, key) for photo in photos}
         return {content: vector for content, vector in stored.items() if vector is not None}
 
-    def hashes_of(self, photos: Sequence[Photo]) -> list[bytes]:
-        """See `Holdings.hashes_of`."""
-        hashes = self.catalog.hashes([photo.content for photo in photos])
-        return [hashes[photo.content] for photo in photos]
+    def digests(self, photos: Sequence[Photo]) -> dict[int, bytes]:
+        """See `Holdings.digests`."""
+        return digests(self.catalog, sorted({photo.content for photo in photos}))
 
     def folders(self, inside: Path | None) -> list[FolderCount]:
         """See `Holdings.folders`; the uppermost are those that were indexed."""
@@ -187,19 +193,20 @@ class LocalSelection:
         """See `Selection.months`."""
         return overview.months(self._held.catalog, self._scope)
 
-    def embeddings(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def embeddings(self) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
         """See `Selection.embeddings`."""
         for ids, rows in self._held.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]
-            contents, paths = self._held.catalog.paths(int(ordered[0]), int(ordered[-1]), self._scope)
+            contents, keys, paths = self._held.catalog.paths(int(ordered[0]), int(ordered[-1]), self._scope)
             places = np.searchsorted(ordered, contents)
             here = ordered[places] == contents
             if not here.all():  # contents of other blocks lie between those of this one
-                paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
+                keys = list(compress(keys, here.tolist()))
+                paths = list(compress(paths, here.tolist()))
             wanted = order[places[here]]
             # Nearly always every row, in order, and copying them takes a second for a million.
-            yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
+            yield keys, paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
 
     def photos(self) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """See `Selection.photos`; in the order in which they were first embedded."""

@@ -36,7 +36,19 @@ def absolute(path: Path | str) -> Path:
 
     A URL stays what it is.
     """
-    return url_path(os.fspath(path)) or Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
+    # Not those of pathlib: `absolute` keeps `..`, and `expanduser` fails on `~nobody`.
+    return url_path(os.fspath(path)) or Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+
+
+def library_folder(path: Path | str | None = None) -> Path:
+    """The library's folder: the one named, `$CLIPSEARCH_LIBRARY`, or that for a user's application data."""
+    if path is not None:
+        return absolute(path)
+    if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):
+        return absolute(chosen)
+    from platformdirs import user_data_path
+
+    return user_data_path("clipsearch", appauthor=False)
 
 
 def reachable(root: Path) -> bool:

@@ -75,8 +75,7 @@ def to_milvus(
                 store.upsert([fields_of(rows[place]) for place in places], vectors[places])
             new, done = new + len(places), done + len(rows)
             progress(done)
-        if new:
-            store.settle(written=new, tell=tell)
+        store.settle(written=new, tell=tell)
     finally:
         store.close()
     return Sent(new, done - new)

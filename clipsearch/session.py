@@ -11,13 +11,14 @@ import numpy as np
 from clipsearch import zeroshot
 from clipsearch.address import folder_of
 from clipsearch.catalog.concepts import concept, concepts
-from clipsearch.concepts import MARK, check_name, unknown
+from clipsearch.concepts import unknown
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.holdings import open_holdings
 from clipsearch.photos.files import read_bytes
 from clipsearch.roots import absolute
 from clipsearch.rows import row_of
 from clipsearch.strength import Gauge
+from clipsearch.terms import MARK, check_name
 from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:
@@ -210,10 +211,10 @@ class Session:
                 data, _, _ = read_bytes(path)
             except FileNotFoundError:
                 # On a drive that is unplugged now, its embedding is still here.
-                content = self.held.content_at(path)
-                if content is None:
+                known = self.held.photo_at(path)
+                if known is None:
                     raise UsageError(f"no such file: {path}", "check the spelling") from None
-                return content, None
+                return known.content, None
             except OSError as error:
                 raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
             except PhotoError as error:
@@ -291,8 +292,10 @@ class Session:
             for rank, ((score, photo), one) in enumerate(zip(page, strengths, strict=True), offset + 1)
         ]
 
-    def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """Stored embeddings in blocks: a path and a row for each photo."""
+    def stored_embeddings(
+        self, filters: Filters
+    ) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
+        """Stored embeddings in blocks: an id, a path and a row for each photo."""
         self.model()
         return self.held.within(filters).embeddings()
 
@@ -304,10 +307,13 @@ class Session:
     def rows(self, filters: Filters) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
         """As `stored_photos`, each photo as a row of a table."""
         for photos, vectors in self.stored_photos(filters):
-            hashes = self.held.hashes_of(photos)
-            yield list(map(row_of, photos, hashes)), vectors.astype(np.float16)
+            digests = self.held.digests(photos)
+            rows = [row_of(photo, digests[photo.content]) for photo in photos]
+            yield rows, vectors.astype(np.float16)
 
-    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def embeddings_of(
+        self, paths: Sequence[Path | str]
+    ) -> Iterator[tuple[list[None], list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
         for path in _expand(paths):
@@ -319,7 +325,7 @@ class Session:
                 self._listeners.tell(f"left out: {error.message}")
                 continue
             done += 1
-            yield [str(path)], row[None]
+            yield [None], [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
 

@@ -78,6 +78,13 @@ def tiny_encoder() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patience() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_MILVUS_TIMEOUT", "120")  # a busy machine is no failure
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library in a folder: 200 photos of 160 contents, in clusters of colours."""
@@ -445,6 +452,7 @@ def test_credentials_come_from_the_environment_or_a_file_of_ones_own(
     address = address_of("milvuss://db:1/p")
     file = tmp_path / "milvus.toml"
     monkeypatch.setenv("CLIPSEARCH_MILVUS_CONFIG", str(file))
+    monkeypatch.delenv("CLIPSEARCH_MILVUS_TIMEOUT")
     assert server_of(address).token == ""
     file.write_text('["db:1"]\nuser = "me"\npassword = "s3cret"\ntimeout = 3\n')
     file.chmod(0o644)

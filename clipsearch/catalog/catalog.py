@@ -366,28 +366,14 @@ class Catalog:
         rows = self.rows("SELECT id FROM content WHERE hash = ?", (digest,))
         return int(rows[0][0]) if rows else None
 
-    def hashes(self, contents: Sequence[int]) -> dict[int, bytes]:
-        """SHA-256 of the bytes of each content."""
-        found: dict[int, bytes] = {}
-        for start in range(0, len(contents), _VARIABLES):
-            part = contents[start : start + _VARIABLES]
-            sql = f"SELECT id, hash FROM content WHERE id IN ({','.join('?' * len(part))})"
-            found.update(self.rows(sql, part))
-        return found
-
     def is_held(self, content: int) -> bool:
         """Whether any photo has this content."""
         return bool(self.rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
 
     def content_at(self, path: Path) -> int | None:
         """Id of the content that the catalog has for the file at an absolute path, or None."""
-        for root in self.roots():
-            if path.is_relative_to(root.path):
-                relative = os.fsencode(path.relative_to(root.path).as_posix())
-                rows = self.rows("SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative))
-                if rows:
-                    return int(rows[0][0])
-        return None
+        found = self.photo_at(path)
+        return None if found is None else found.content
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
         """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
@@ -514,6 +500,17 @@ class Catalog:
         with sound_values(self.path):
             return _photo(found[0])
 
+    def photo_at(self, path: Path) -> Photo | None:
+        """The photo that the catalog has for the file at an absolute path, or None."""
+        for root in self.roots():
+            if path.is_relative_to(root.path):
+                relative = os.fsencode(path.relative_to(root.path).as_posix())
+                rows = self.rows(f"{_PHOTOS} WHERE root = ? AND photo.path = ?", (root.id, relative))
+                if rows:
+                    with sound_values(self.path):
+                        return _photo(rows[0])
+        return None
+
     def newest(self, scope: Scope, limit: int, offset: int = 0) -> list[Photo]:
         """Photos within `scope`, those taken last first, those without a date at the end.
 
@@ -530,21 +527,22 @@ class Catalog:
         with sound_values(self.path):
             return [_photo(row) for row in rows]
 
-    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
-        """Contents and paths of the photos within `scope` whose content id is in `first..last`, ascending.
+    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[int], list[str]]:
+        """Photos within `scope` whose content id is in `first..last`, ascending: contents, ids and paths.
 
-        For walking the whole library: it reads one table, in order, and makes nothing but paths.
+        For walking the whole library: it reads one table, in order, and makes little but paths.
         """
         folders = {root.id: os.path.join(root.path, "") for root in self.roots()}  # noqa: PTH118 - with a slash
         rows = self.rows(
-            "SELECT content, root, path FROM photo WHERE content BETWEEN ? AND ?"
+            "SELECT content, id, root, path FROM photo WHERE content BETWEEN ? AND ?"
             f" AND {scope.where} ORDER BY content, id",
             (first, last, *scope.values),
         )
         decode = os.fsdecode
         with sound_values(self.path):
-            paths = [folders[root] + decode(path) for _, root, path in rows]
-            return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
+            paths = [folders[root] + decode(path) for _, _, root, path in rows]
+            contents = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            return contents, [row[1] for row in rows], paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
         """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""

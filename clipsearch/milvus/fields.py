@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 NO_MOMENT = -(2**62)
 NO_DEGREES = 1_000.0
 
+# Ranges are quicker without an index: among 100,000 paths of a server 2.3.5, 5 ms instead of 700.
 COLUMNS = (
-    Column("path", "text", indexed=True),
+    Column("path", "text"),
     Column("hash", "text"),
     Column("content", "integer", indexed=True),
     Column("width", "integer"),
@@ -34,7 +35,7 @@ COLUMNS = (
     Column("longitude", "number"),
     Column("extra", "json"),
     # For filters:
-    Column("moment", "integer", indexed=True),  # seconds of the camera's own clock since 1970
+    Column("moment", "integer"),  # seconds of the camera's own clock since 1970
     Column("camera_folded", "text"),
     Column("lens_folded", "text"),
     Column("shape", "text"),

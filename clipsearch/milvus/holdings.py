@@ -104,6 +104,9 @@ class MilvusHoldings:
         """See `Holdings.close`."""
         self.store.close()
 
+    def tell_again(self) -> None:
+        """See `Holdings.tell_again`; nothing is told of a collection."""
+
     def model(self) -> tuple[int, Model]:
         """See `Holdings.model`; a collection has one."""
         return 1, self._model
@@ -125,11 +128,11 @@ class MilvusHoldings:
         rows = self._first(f"content == {content}", ["hash"])
         return content if rows and rows[0]["hash"] == digest.hex() else None
 
-    def content_at(self, path: Path) -> int | None:
-        """See `Holdings.content_at`."""
+    def photo_at(self, path: Path) -> Photo | None:
+        """See `Holdings.photo_at`."""
         key = row_id(str(path))
-        found = self.store.get([key], ["content"])
-        return int(found[key]["content"]) if key in found else None
+        found = self.store.get([key], PHOTO)
+        return photo_of(found[key]) if key in found else None
 
     def vector(self, content: int) -> NDArray[np.float16] | None:
         """See `Holdings.vector`."""
@@ -144,10 +147,12 @@ class MilvusHoldings:
         found = self.store.get([photo.id for photo in photos], [VECTOR])
         return {photo.content: found[photo.id][VECTOR] for photo in photos if photo.id in found}
 
-    def hashes_of(self, photos: Sequence[Photo]) -> list[bytes]:
-        """See `Holdings.hashes_of`."""
+    def digests(self, photos: Sequence[Photo]) -> dict[int, bytes]:
+        """See `Holdings.digests`."""
         found = self.store.get([photo.id for photo in photos], ["hash"])
-        return [bytes.fromhex(found[photo.id]["hash"]) for photo in photos]
+        return {
+            photo.content: bytes.fromhex(found[photo.id]["hash"]) for photo in photos if photo.id in found
+        }
 
     def folders(self, inside: Path | None) -> list[FolderCount]:
         """See `Holdings.folders`; the uppermost is the one around all photos."""
@@ -275,10 +280,10 @@ class MilvusSelection:
         moments = sorted(row["moment"] for rows in self.rows(["moment"]) for row in rows)
         return lambda first, end: bisect_left(moments, end) - bisect_left(moments, first)
 
-    def embeddings(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def embeddings(self) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
         """See `Selection.embeddings`."""
         for rows in self.rows(["path", VECTOR]):
-            yield [read_path(row["path"]) for row in rows], _matrix(rows)
+            yield [row[ID] for row in rows], [read_path(row["path"]) for row in rows], _matrix(rows)
 
     def photos(self) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """See `Selection.photos`."""
