@@ -52,7 +52,9 @@ def write_pieces(path: Path, folder: Path, samples: Iterable[str]) -> bool:
     backend.no_truncation()
     ends = _ends(backend)
     model = content["model"]
-    table = {"BPE": _merges_table, "Unigram": _unigram_table}.get(model.get("type", ""), lambda _: None)(model)
+    table = {"BPE": _merges_table, "Unigram": _unigram_table}.get(model.get("type", ""), lambda _: None)(
+        model
+    )
     if ends is None or table is None:
         return False
     keys, ids, weights, settings = table
@@ -180,7 +182,11 @@ class Pieces:
         normal = frame.normalizer.normalize_str(text) if frame.normalizer else text
         if any(token in text or token in normal for token in added):
             return None
-        words = [word for word, _ in frame.pre_tokenizer.pre_tokenize_str(normal)] if frame.pre_tokenizer else [normal]
+        words = (
+            [word for word, _ in frame.pre_tokenizer.pre_tokenize_str(normal)]
+            if frame.pre_tokenizer
+            else [normal]
+        )
         return [found for word in words for found in self._pieces_of(word)]
 
     def between_ends(self, ids: list[int], length: int, *, cut_left: bool) -> list[int]:
@@ -219,7 +225,7 @@ class Pieces:
         return ids
 
     def _merged(self, word: str) -> list[int]:
-        """Byte-pair encoding: of all neighbours that merge, the pair learned first, the leftmost of equals."""
+        """Byte-pair encoding: of all neighbours that merge, those learned first, the leftmost of equals."""
         symbols: list[int | None] = list(self._letters(word))
         count = len(symbols)
         before, after = list(range(-1, count - 1)), list(range(1, count + 1))
@@ -264,7 +270,10 @@ class Pieces:
         known = np.flatnonzero(self._keys[places] == hashes)
         starting: dict[int, list[tuple[int, int, float]]] = {}
         for span, index, score in zip(
-            known.tolist(), self._ids[places[known]].tolist(), self._weights[places[known]].tolist(), strict=True
+            known.tolist(),
+            self._ids[places[known]].tolist(),
+            self._weights[places[known]].tolist(),
+            strict=True,
         ):
             start, end = spans[span]
             starting.setdefault(start, []).append((end, index, score))
@@ -281,8 +290,8 @@ class Pieces:
         at = size
         while at > 0:
             _, start, index = best[at]
-            if not (index == settings["unknown"] and ids and ids[-1] == index):  # in a row they are one
+            is_fused = index == settings["unknown"] and bool(ids) and ids[-1] == index
+            if not is_fused:
                 ids.append(index)
             at = start
         return ids[::-1]
-

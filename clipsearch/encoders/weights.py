@@ -1,10 +1,9 @@
-"""Weights from a checkpoint into a network, after it is known that they fit. Nothing in a file is executed."""
+"""Weights from a checkpoint into a network, once it is known that they fit. Nothing in a file is run."""
 
 from __future__ import annotations
 
 import pickle
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from clipsearch.errors import BadCheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from clipsearch.types import Listeners
 
@@ -95,7 +95,7 @@ def _unwrapped(content: Any, path: Path) -> dict[str, torch.Tensor]:
     others = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise BadCheckpointError(
-            f"{path} is not a usable checkpoint: {_some(others)} {'is' if len(others) == 1 else 'are'} no weights"
+            f"{path} is not a usable checkpoint: it holds something else than weights ({_some(others)})"
         )
     while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in content)), None):
         content = {name.removeprefix(prefix): value for name, value in content.items()}
@@ -123,7 +123,7 @@ def _positions(network: Any) -> list[tuple[str, torch.Tensor]]:
 
 
 def _check(network: Any, weights: Mapping[str, torch.Tensor], path: Path, source: str) -> None:
-    """See that every weight is there, that none is left over, and that all have their shape and are numbers."""
+    """See that all weights are there, that none is left over, and that they have their shapes."""
     own = network.state_dict()
     missing = [name for name in own if name not in weights]
     left_over = [name for name in weights if name not in own]
@@ -146,7 +146,7 @@ def _check(network: Any, weights: Mapping[str, torch.Tensor], path: Path, source
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise BadCheckpointError(
-            f"{path} is not a usable checkpoint: {len(broken)} of its weights are not finite ({_some(broken)})",
+            f"{path} is not a usable checkpoint: {len(broken)} weights are not finite ({_some(broken)})",
             "its training has diverged; take an earlier one",
         )
 
@@ -168,7 +168,7 @@ def _remedy(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def architectures_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The architectures that weights may be of, as far as their configurations tell: plain ViT with CLIP's text.
+    """The architectures that weights may be of: those of a plain ViT and CLIP's text tower.
 
     Args:
         shapes: Of the weights, by OpenCLIP's names.
