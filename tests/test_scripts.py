@@ -47,7 +47,7 @@ def test_scripts_of_words_are_told_from_symbols(text: str, scripts: list[str]) -
 def test_advice_names_the_script_and_the_preset_that_knows_it() -> None:
     sentence = advice(["夜の東京タワー"], resolve("default"))
     assert sentence is not None
-    assert sentence.startswith("ViT-B-32-256/datacomp_s34b_b86k knows little of Japanese writing; multilingual")
+    assert sentence.startswith("ViT-B-32-256/datacomp_s34b_b86k knows little of Japanese writing")
     assert "--model multilingual" in sentence
     assert "\n" not in sentence
 
@@ -96,7 +96,8 @@ def test_search_and_classify_tell_it_once_and_answer(builtin_cache: Path, tmp_pa
 
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (64, 64), "red").save(tmp_path / "photos" / "red.png")
-    environment = {**os.environ, "CLIPSEARCH_CACHE": str(builtin_cache), "CLIPSEARCH_LIBRARY": str(tmp_path / "l")}
+    folders = {"CLIPSEARCH_CACHE": str(builtin_cache), "CLIPSEARCH_LIBRARY": str(tmp_path / "library")}
+    environment = os.environ | folders
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "clipsearch", *words]

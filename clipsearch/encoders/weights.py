@@ -178,7 +178,8 @@ def architectures_like(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     for name in registry.architectures():
         config: dict[str, Any] = registry.architecture_config(name)
         vision, text = config["vision_cfg"], config["text_cfg"]
-        if "timm_model_name" in vision or "hf_model_name" in text or not isinstance(vision["layers"], int):
+        others = "timm_model_name" in vision or "hf_model_name" in text or "multimodal_cfg" in config
+        if others or not isinstance(vision["layers"], int):
             continue
         size, patch = vision["image_size"], vision["patch_size"]
         wanted = {
