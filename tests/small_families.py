@@ -120,7 +120,11 @@ def unigram(folder: Path, *, ends: str, special: tuple[str, ...]) -> Path:
         vocab_size=400, special_tokens=list(special), unk_token="<unk>", show_progress=False
     )
     backend.train_from_iterator(TEXTS, trainer)
-    return _finished(backend, folder, ends, special)
+    content = json.loads(backend.to_str())
+    # Sums of these are exact, so that the same of two segmentations that are equally likely is taken by
+    # everybody: `tokenizers` reads other numbers with an error in the last digit.
+    content["model"]["vocab"] = [[word, round(score * 64) / 64] for word, score in content["model"]["vocab"]]
+    return _finished(Tokenizer.from_str(json.dumps(content)), folder, ends, special)
 
 
 def nllb_like(folder: Path) -> Path:

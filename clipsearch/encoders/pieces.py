@@ -171,8 +171,11 @@ class Pieces:
         self._settings = content
         self._pieces_of = self._merged if content["type"] == "BPE" else self._likeliest
         # Plain arrays: looking something up in a `memmap` takes ten times as long.
-        self._keys = np.asarray(np.load(path.with_name(_KEYS_NAME), mmap_mode="r"))
-        values = np.asarray(np.load(path.with_name(_VALUES_NAME), mmap_mode="r"))
+        try:
+            self._keys = np.asarray(np.load(path.with_name(_KEYS_NAME), mmap_mode="r"))
+            values = np.asarray(np.load(path.with_name(_VALUES_NAME), mmap_mode="r"))
+        except EOFError as error:
+            raise ValueError(f"the tables of {path} are cut off") from error
         self._ids, self._weights = values["id"], values["weight"]
 
     def encode(self, text: str) -> list[int] | None:
@@ -258,7 +261,10 @@ class Pieces:
         return None if left is None or right is None else self._found(_pair(left, right))
 
     def _likeliest(self, word: str) -> list[int]:
-        """The likeliest pieces that make up a word (Viterbi's algorithm)."""
+        """The likeliest pieces that make up a word (Viterbi's algorithm).
+
+        Of segmentations that are equally likely, as of one letter repeated a hundred times, rounding decides.
+        """
         settings, size = self._settings, len(word)
         spans = [
             (start, end)
