@@ -34,7 +34,7 @@ class Preset:
         name: What the user types.
         model: Canonical name it stands for.
         summary: What it is good for, a few words.
-        languages: Languages of the texts it understands.
+        languages: Of the texts it understands. SigLIP2's from Tschannen et al. 2025, section 2.
         license: SPDX identifier of the weights' licence.
         imagenet: Zero-shot top-1 accuracy on ImageNet-1k, in percent; None where OpenCLIP publishes none.
             Source: open_clip `docs/openclip_results.csv`.
@@ -69,7 +69,7 @@ PRESETS: dict[str, Preset] = {
             "multilingual",
             "ViT-B-32-SigLIP2-256/webli",
             "queries in many languages",
-            "multilingual",
+            "109 languages",
             "Apache-2.0",
             scripts=None,
         ),
@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
             "best",
             "ViT-B-16-SigLIP2/webli",
             "finer detail, several times slower to index",
-            "multilingual",
+            "109 languages",
             "Apache-2.0",
             scripts=None,
         ),
