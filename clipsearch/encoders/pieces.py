@@ -52,9 +52,11 @@ def write_pieces(path: Path, folder: Path, samples: Iterable[str]) -> bool:
     backend.no_truncation()
     ends = _ends(backend)
     model = content["model"]
-    table = {"BPE": _merges_table, "Unigram": _unigram_table}.get(model.get("type", ""), lambda _: None)(
-        model
-    )
+    make = {"BPE": _merges_table, "Unigram": _unigram_table}.get(model.get("type", ""))
+    try:
+        table = make(model) if make else None
+    except (KeyError, TypeError, ValueError):
+        table = None  # `tokenizers` reads more forms of it
     if ends is None or table is None:
         return False
     keys, ids, weights, settings = table
