@@ -76,7 +76,7 @@ def load(source: ModelSource, listeners: Listeners) -> LoadedModel:
     digest = checkpoint.digest()
     with quiet():
         network = _build(checkpoint, listeners)
-        load_weights(network, checkpoint.weights, source=str(source), listeners=listeners)
+        load_weights(network, checkpoint.weights, source=source.name, listeners=listeners)
         preprocessing = _preprocessing(network, checkpoint.preprocessing)
     # Everything that decides about an embedding. The source does not: the same weights from the hub
     # and from a folder are one model.
