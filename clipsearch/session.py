@@ -12,6 +12,7 @@ from clipsearch import zeroshot
 from clipsearch.address import folder_of
 from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.concepts import unknown
+from clipsearch.encoders.scripts import advice
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.holdings import open_holdings
 from clipsearch.photos.files import read_bytes
@@ -116,7 +117,13 @@ class Session:
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`(n, dim)` unit embeddings of texts."""
+        self._advise(texts)
         return self.texts().encode(texts)
+
+    def _advise(self, texts: Sequence[str]) -> None:
+        """Tell where texts are in a script that the model does not know."""
+        if sentence := advice(texts, self.model()[1].source):
+            self._listeners.tell(sentence)
 
     def prompts(self, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         """`(prompts, dim)` unit embeddings of the generic prompts; see `Encoders.prompts`."""
@@ -173,6 +180,7 @@ class Session:
         rows = np.empty((len(labels), self.model()[1].dim), np.float32)
         offsets = np.zeros(len(labels), np.float32)
         if texts:
+            self._advise(texts)
             rows[~np.array(taught)] = zeroshot.label_vectors(texts, templates, self.texts())
         for place in np.flatnonzero(taught).tolist():
             learned = self.concept(check_name(labels[place]))
