@@ -304,4 +304,6 @@ def _built(config: dict[str, Any], files: Path) -> Any:
                 part in name for part in ("token_embedding", "word_embeddings", "embed_tokens", "shared")
             ):
                 weight.data = torch.randn_like(weight)
+            elif name.startswith("text.") and "att" in name and weight.ndim > 1:
+                weight.data *= 4  # the pooled token hears the others
     return network.eval()
