@@ -300,10 +300,10 @@ def _built(config: dict[str, Any], files: Path) -> Any:
                 weight.data = 0.05 * torch.randn_like(weight)
             elif weight.ndim == 1 and weight.numel() > 1:
                 weight.data += 0.05 * torch.randn_like(weight)
-            elif any(
-                part in name for part in ("token_embedding", "word_embeddings", "embed_tokens", "shared")
-            ):
+            elif any(part in name for part in ("token_embedding", "word_embeddings")):
                 weight.data = torch.randn_like(weight)
+            elif any(part in name for part in ("embed_tokens", "shared")):
+                weight.data = torch.randn_like(weight) / 8  # NLLB multiplies by the root of its width
             elif name.startswith("text.") and "att" in name and weight.ndim > 1:
                 weight.data *= 4  # the pooled token hears the others
     return network.eval()
