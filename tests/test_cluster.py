@@ -331,3 +331,25 @@ def test_photos_come_from_object_storage_and_go_there(
             assert (row.hash, vector) == (here[0].hash, here[1])
     finally:
         server.stop()
+
+
+def test_without_a_cluster_the_job_runs_on_one_of_its_own(
+    builtin_cache: Path, shared_photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    photos = sorted(shared_photos.rglob("*.jpg"))[:20]
+    for number, photo in enumerate(photos):
+        shutil.copy(photo, tmp_path / f"{number}.jpg")
+    target = tmp_path / "embedded"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "clipsearch", "cluster", "index", str(tmp_path), "--to", str(target)),
+            *("--model", "builtin", "--json"),
+        ],
+        env=os.environ | {"CLIPSEARCH_CACHE": str(builtin_cache)},
+        cwd=SOURCE,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["photos"] == len(_content(target)) == len(photos)

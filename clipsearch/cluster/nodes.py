@@ -24,7 +24,6 @@ _AUTO = "auto"
 _CLIENT = "ray://"
 _CONNECT_S = 10.0
 _JOIN_S = 60.0
-_START_S = 300.0  # a busy machine takes half a minute
 # What passes between driver and workers is lists of paths; Ray's own default is a third of the memory.
 _OBJECTS = 256_000_000
 
@@ -124,24 +123,27 @@ def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
     Raises:
         ClusterError: It does not come about.
     """
-    outcome: SimpleQueue[Exception | None] = SimpleQueue()
-
-    def work() -> None:
+    if address == LOCAL:
+        # Not on another thread: what Ray starts here ends with the thread that has started it.
+        error = _init(ray, options)
+    else:
+        outcome: SimpleQueue[Exception | None] = SimpleQueue()
+        threading.Thread(target=lambda: outcome.put(_init(ray, options)), name="join", daemon=True).start()
         try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
-            outcome.put(error)
-        else:
-            outcome.put(None)
-
-    threading.Thread(target=work, name="join", daemon=True).start()
-    try:
-        error = outcome.get(timeout=_START_S if address == LOCAL else _JOIN_S)
-    except Empty:
-        raise _unreachable(address, "no answer of a Ray of this version") from None
+            error = outcome.get(timeout=_JOIN_S)
+        except Empty:
+            raise _unreachable(address, "no answer of a Ray of this version") from None
     if error is not None:
         ray.shutdown()
         raise _unreachable(address, _first_line(error)) from error
+
+
+def _init(ray: Any, options: dict[str, Any]) -> Exception | None:
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+    except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+        return error
+    return None
 
 
 def _check_address(address: str) -> None:
