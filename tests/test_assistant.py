@@ -268,6 +268,18 @@ def test_a_library_that_is_not_there_yet_is_said_by_each_tool(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [], "nothing was made"
 
 
+def started(home: Home) -> subprocess.Popen[str]:
+    """The program itself, without a client."""
+    return subprocess.Popen(
+        [sys.executable, *home.command],
+        env=os.environ | home.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
     version = {"protocolVersion": "2025-06-18", "capabilities": {}}
     call = dict(zip(("name", "arguments"), CALLS["search"], strict=True))
@@ -276,14 +288,7 @@ def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/call", "params": call},
     ]
-    with subprocess.Popen(
-        [sys.executable, *home.command],
-        env=os.environ | home.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    with started(home) as run:
         assert run.stdin is not None
         assert run.stdout is not None
         lines = []
@@ -299,14 +304,7 @@ def test_nothing_but_the_protocol_is_on_standard_output(home: Home) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_ctrl_c_ends_it_however_often(home: Home) -> None:
-    with subprocess.Popen(
-        [sys.executable, *home.command],
-        env=os.environ | home.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    with started(home) as run:
         assert run.stdin is not None
         assert run.stdout is not None
         run.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
-from clipsearch.cli.index import Device, batch_size_of
+from clipsearch.cli.index import BatchSize, Device, OnDevice, batch_size_of
 from clipsearch.cli.options import AsJson, examples
 from clipsearch.cli.progress import Reporter
 from clipsearch.cli.render import write_json
@@ -86,12 +86,8 @@ def index(
             rich_help_panel="Model",
         ),
     ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where the model runs.", rich_help_panel="Model", case_sensitive=False)
-    ] = Device.AUTO,
-    batch_size: Annotated[
-        str, typer.Option(help="Photos a batch.", metavar="auto|N", rich_help_panel="Model")
-    ] = "auto",
+    device: OnDevice = Device.AUTO,
+    batch_size: BatchSize = "auto",
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column of a list that holds the paths or URLs.")
     ] = None,

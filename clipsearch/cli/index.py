@@ -33,6 +33,12 @@ class Device(StrEnum):
     CPU = "cpu"
 
 
+OnDevice = Annotated[
+    Device, typer.Option(help="Where the model runs.", rich_help_panel="Model", case_sensitive=False)
+]
+BatchSize = Annotated[str, typer.Option(help="Photos a batch.", metavar="auto|N", rich_help_panel="Model")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
@@ -68,12 +74,8 @@ def index(
             rich_help_panel="Model",
         ),
     ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where the model runs.", rich_help_panel="Model", case_sensitive=False)
-    ] = Device.AUTO,
-    batch_size: Annotated[
-        str, typer.Option(help="Photos a batch.", metavar="auto|N", rich_help_panel="Model")
-    ] = "auto",
+    device: OnDevice = Device.AUTO,
+    batch_size: BatchSize = "auto",
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Leave out what matches; may be repeated.")
     ] = None,

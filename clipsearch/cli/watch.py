@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from clipsearch.cli.exits import Exit
-from clipsearch.cli.index import Device
+from clipsearch.cli.index import Device, OnDevice
 from clipsearch.cli.options import LibraryFolder, examples
 from clipsearch.cli.progress import Reporter, counted
 from clipsearch.cli.terminal import console, harmless
@@ -48,9 +48,7 @@ def watch(
             help="Look through all folders every so many seconds, for network drives.",
         ),
     ] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where the model runs.", rich_help_panel="Model", case_sensitive=False)
-    ] = Device.AUTO,
+    device: OnDevice = Device.AUTO,
     library: LibraryFolder = None,
 ) -> int:
     """Keep the library up to date as files change, until stopped.
