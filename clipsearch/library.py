@@ -12,7 +12,7 @@ from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
-from clipsearch.errors import LibraryWriteError, UsageError
+from clipsearch.errors import LibraryWriteError, NoLibraryError, UsageError
 from clipsearch.lock import writer_lock
 from clipsearch.roots import absolute, check_folders, is_offline, plan
 from clipsearch.session import Session
@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
+    from clipsearch.embedder import Embedder
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.evaluation import Evaluation
     from clipsearch.roots import Walk
     from clipsearch.types import Model, ModelSource, Photo
 
@@ -717,6 +719,73 @@ class Library:
             NoLibraryError: Nothing is indexed yet.
         """
         return self._session().stored_photos(filters)
+
+    def evaluate(
+        self,
+        captions: Path | str | None = None,
+        labels: Path | str | None = None,
+        *,
+        models: Sequence[str] = (),
+        templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
+        device: str = "auto",
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> Iterator[Evaluation]:
+        """How good models are on one's own photos, indexed or not; a library is not needed.
+
+        Args:
+            captions: A table of photos with captions, several a photo if need be.
+            labels: Folders of photos, one a label, or a table of photos with labels.
+            models: As for `index`; none for that of the library, or the default one where there is none.
+            templates: Prompts with `{}` for a label; several are averaged.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            again: Embed every photo now, stored embeddings or not, and measure how long it takes.
+            progress: As in `examine`.
+
+        Yields:
+            One evaluation a model, in order.
+
+        Raises:
+            UsageError: Neither captions nor labels, or they cannot be read.
+            PhotoError: None of the photos can be read.
+            ModelError: A model is unknown, or cannot be had.
+        """
+        from clipsearch import evaluation
+
+        if captions is None and labels is None:
+            raise UsageError("nothing to evaluate by", "name a table of captions, or --labels DIR")
+        templates = zeroshot.check_templates(templates)
+        sources: list[ModelSource | None] = [resolve(model) for model in models]
+        pairs = evaluation.read_captions(absolute(captions), self._listeners) if captions else []
+        labelled = evaluation.read_labels(absolute(labels), self._listeners) if labels else []
+        for source in sources or [None]:
+            yield evaluation.evaluate(
+                self._embedder(source, device, len(pairs) + len(labelled), again=again),
+                pairs,
+                labelled,
+                templates=templates,
+                listeners=self._listeners,
+                progress=progress,
+            )
+
+    def _embedder(
+        self, source: ModelSource | None, device: str, pictures: int | None = None, *, again: bool = False
+    ) -> Embedder:
+        from clipsearch.embedder import Embedder
+
+        try:
+            catalog = self._session().catalog
+        except NoLibraryError:
+            catalog = None
+        return Embedder(
+            source,
+            catalog,
+            self._encoders,
+            self._listeners,
+            device=device,
+            pictures=pictures,
+            again=again,
+        )
 
     def duplicates(
         self,

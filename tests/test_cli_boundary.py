@@ -27,7 +27,9 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command_names() -> list[str]:
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+    return [
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    ]
 
 
 def test_help_and_version_import_nothing_heavy() -> None:

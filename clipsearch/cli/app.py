@@ -14,6 +14,7 @@ from clipsearch.cli import (
     demo,
     doctor,
     duplicates,
+    evaluate,
     export,
     find,
     index,
@@ -70,5 +71,18 @@ def clipsearch(
         typer.echo(context.get_help())
 
 
-for _module in (index, watch, find, classify, tag, concept, duplicates, export, manage, doctor, demo):
+for _module in (
+    index,
+    watch,
+    find,
+    classify,
+    tag,
+    concept,
+    duplicates,
+    evaluate,
+    export,
+    manage,
+    doctor,
+    demo,
+):
     _module.register(app)
