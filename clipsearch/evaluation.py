@@ -10,6 +10,7 @@ https://github.com/LAION-AI/CLIP_benchmark
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from clipsearch import zeroshot
 from clipsearch.errors import PhotoError, UsageError
-from clipsearch.pairs_file import CAPTIONS, LABELS, PairsFile, is_text, open_text
+from clipsearch.pairs_file import CAPTIONS, LABELS, PairsFile, open_text
 from clipsearch.photos.scan import FoundFile, scan
 from clipsearch.roots import absolute
 
@@ -134,12 +135,14 @@ def read_labels(source: Path, listeners: Listeners) -> Pairs:
 def _read(file: Path, names: Sequence[str], what: str, listeners: Listeners) -> Pairs:
     with open_text(file) as stream:
         rows = list(PairsFile(stream, str(file), absolute(file).parent, names))
-    pairs = [(row.path, row.text) for row in rows if row.path is not None and row.text and is_text(row.text)]
+    pairs = [(row.path, row.text) for row in rows if not row.lack]
     if not pairs:
         raise UsageError(f"no row with a photo and a {what} in {file}", f"write one a line: photo,{what}")
     if len(pairs) < len(rows):
         missing = len(rows) - len(pairs)
-        listeners.tell(f"{missing:,} of {len(rows):,} rows left out: they have no photo or no {what}")
+        reasons = Counter(row.lack for row in rows if row.lack)
+        told = ", ".join(f"{lack} ({number:,})" for lack, number in reasons.most_common(_REASONS))
+        listeners.tell(f"{missing:,} of {len(rows):,} rows left out: {told}")
     return pairs
 
 

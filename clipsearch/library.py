@@ -15,7 +15,7 @@ from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, NoLibraryError, UsageError
 from clipsearch.lock import writer_lock
 from clipsearch.roots import absolute, check_folders, is_offline, plan
-from clipsearch.session import Session
+from clipsearch.session import Session, picture_files
 from clipsearch.types import (
     Backup,
     Concept,
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from clipsearch.embedder import Embedder
     from clipsearch.encoders import ImageEncoder
     from clipsearch.evaluation import Evaluation
+    from clipsearch.pairs_file import Row
     from clipsearch.roots import Walk
+    from clipsearch.scoring import Score, ScoredRow
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -767,6 +769,73 @@ class Library:
                 listeners=self._listeners,
                 progress=progress,
             )
+
+    def score(
+        self,
+        texts: Sequence[str],
+        pictures: Sequence[Path | str],
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        progress: Progress = _silent,
+    ) -> tuple[list[Score], list[Score]]:
+        """How similar every picture is to every text; a library is not needed.
+
+        Args:
+            texts: What the pictures are held against.
+            pictures: Files or folders, indexed or not.
+            model: As for `evaluate`.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            progress: As in `examine`.
+
+        Returns:
+            Scores text by text, best first; and pictures that cannot be read, with the reason.
+
+        Raises:
+            UsageError: No texts, or no pictures.
+            ModelError: The model is unknown, or cannot be had.
+        """
+        from clipsearch import scoring
+
+        wanted = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+        files = list(dict.fromkeys(picture_files(pictures)))
+        if not wanted or not files:
+            raise UsageError("no pictures to score" if wanted else "no texts to score pictures with")
+        return scoring.score_all(
+            self._embedder(None if model is None else resolve(model), device, len(files)),
+            wanted,
+            files,
+            lambda done: progress("scoring", "pictures", done, len(files)),
+        )
+
+    def score_rows(
+        self,
+        rows: Iterable[Row],
+        *,
+        total: int | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        progress: Progress = _silent,
+    ) -> Iterator[ScoredRow]:
+        """How similar the picture and the text in each row of a table are, in order, as the rows come.
+
+        Args:
+            rows: Of a `PairsFile`.
+            total: How many, if known.
+            model: As for `evaluate`.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            progress: As in `examine`.
+
+        Raises:
+            ModelError: The model is unknown, or cannot be had.
+        """
+        from clipsearch import scoring
+
+        return scoring.score_rows(
+            self._embedder(None if model is None else resolve(model), device, total),
+            rows,
+            lambda done: progress("scoring", "rows", done, total or 0),
+        )
 
     def _embedder(
         self, source: ModelSource | None, device: str, pictures: int | None = None, *, again: bool = False

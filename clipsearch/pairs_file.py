@@ -38,13 +38,15 @@ class Row(NamedTuple):
 
     Attributes:
         cells: As they are in the file.
-        path: Of the picture, absolute; None where the cell is missing or empty.
-        text: Trimmed; empty where the cell is missing.
+        path: Of the picture, absolute.
+        text: Trimmed.
+        lack: Why the two mean nothing; empty where they do.
     """
 
     cells: list[str]
-    path: Path | None
+    path: Path
     text: str
+    lack: str = ""
 
 
 class PairsFile:
@@ -63,6 +65,7 @@ class PairsFile:
     Attributes:
         delimiter: Between cells.
         header: Names of the columns; None where the file does not tell.
+        width: Columns.
 
     Raises:
         UsageError: There is no second column, or none with such a name.
@@ -79,6 +82,7 @@ class PairsFile:
         self.header: list[str] | None = None
         if self._path is not None and self._text is not None:
             self.header = next(self._rows)
+            self.width = len(self.header)
         elif self._path is not None and not self._found(cells[self._path]):
             raise UsageError(
                 f"no column of texts in {name}: its header is {', '.join(cells)}",
@@ -86,6 +90,7 @@ class PairsFile:
             )
         if self._path is None or self._text is None:
             self._path, self._text = 0, 1
+            self.width = len(cells)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows below the header, empty lines left out.
@@ -93,15 +98,23 @@ class PairsFile:
         Raises:
             UsageError: A line is no row of such a table.
         """
-        path, text = self._path or 0, self._text or 0
         try:
             for cells in self._rows:
                 if cells:
-                    named = cells[path].strip() if len(cells) > path else ""
-                    said = cells[text].strip() if len(cells) > text else ""
-                    yield Row(cells, self._located(named) if named else None, said)
+                    yield self._row(cells)
         except csv.Error as error:
             raise UsageError(f"{self._name}, line {self._rows.line_num}: {error}") from error
+
+    def _row(self, cells: list[str]) -> Row:
+        path, text = self._path or 0, self._text or 0
+        named = cells[path].strip() if len(cells) > path else ""
+        said = cells[text].strip() if len(cells) > text else ""
+        lack = "" if _is_text(said) else "its text is not UTF-8"
+        if len(cells) > self.width:
+            lack = f"{len(cells)} cells in a table of {self.width} columns"
+        elif not named or not said:
+            lack = "no text" if named else "no picture is named"
+        return Row(cells, self._located(named), said, lack)
 
     def _line(self, stream: TextIO) -> str:
         for line in stream:
@@ -146,6 +159,11 @@ class PairsFile:
         return here if not os.path.lexists(beside) and os.path.lexists(here) else beside
 
 
+def _is_text(text: str) -> bool:
+    """No bytes that are not UTF-8."""
+    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)
+
+
 def _place(cells: Sequence[str], names: Sequence[str]) -> int | None:
     return next((cells.index(name) for name in names if name in cells), None)
 
@@ -160,8 +178,3 @@ def open_text(file: Path) -> TextIO:
         return file.expanduser().open(encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise UsageError(f"cannot be read: {file} ({(error.strerror or str(error)).lower()})") from error
-
-
-def is_text(text: str) -> bool:
-    """Whether a text is one, and none with bytes that are not UTF-8."""
-    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)

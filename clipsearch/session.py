@@ -321,7 +321,7 @@ class Session:
     def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
-        for path in _expand(paths):
+        for path in picture_files(paths):
             try:
                 row = self.encode_picture(Term(str(path), 1.0, "image"))
             except (PhotoError, UsageError) as error:
@@ -367,7 +367,7 @@ def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
     return wide / np.linalg.norm(wide)
 
 
-def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
+def picture_files(paths: Sequence[Path | str]) -> Iterator[Path]:
     """The picture files that files and folders name."""
     from clipsearch.photos.scan import FoundFile, scan
 

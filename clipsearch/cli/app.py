@@ -19,6 +19,7 @@ from clipsearch.cli import (
     find,
     index,
     manage,
+    score,
     tag,
     watch,
 )
@@ -80,6 +81,7 @@ for _module in (
     concept,
     duplicates,
     evaluate,
+    score,
     export,
     manage,
     doctor,
