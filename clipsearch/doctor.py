@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch import vector_files
-from clipsearch.catalog import checks
+from clipsearch.catalog import checks, texts
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PRIVATE
 from clipsearch.catalog.salvage import keep, salvage
@@ -116,6 +116,10 @@ def _examine_rows(catalog: Catalog, chart: _Chart) -> None:
             f"{count:,} damaged rows of {table}",
             catalog.path,
             f"{REPAIR} drops them; then {_INDEX}",
+        )
+    if texts.index_differs(catalog):
+        chart.find(
+            "photos", "the index of captions and words is damaged", catalog.path, f"{REPAIR} makes it anew"
         )
     dead = catalog.count_contents(living=False)
     if dead:
@@ -291,6 +295,8 @@ def repair(folder: Path, progress: Progress) -> Repair:
     done += _repair_pages(folder)
     with Catalog(folder, write=True) as catalog:
         done += _repair_model(catalog)
+        if texts.mend_index(catalog):
+            done.append("made the index of captions and words anew")
         if rows := checks.unsound_rows(catalog):
             checks.drop_unsound_rows(catalog)
             done += [f"dropped {count:,} damaged rows of {table}" for table, count in rows.items()]

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipsearch.catalog.scope import Scope
+    from clipsearch.catalog.texts import Kind
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
     from clipsearch.embedder import Embedder
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from clipsearch.pairs_file import Row
     from clipsearch.roots import Walk
     from clipsearch.scoring import Score, ScoredRow
+    from clipsearch.texts import Author, PhotoText, TextReport
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -421,6 +424,97 @@ class Library:
 
         return write_all(tagged, dry_run=dry_run, tell=self._listeners.tell, progress=progress)
 
+    # -- texts -----------------------------------------------------------------------------------
+
+    def caption(
+        self,
+        model: str | None = None,
+        *,
+        filters: Filters = _ALL,
+        device: str = "auto",
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> TextReport:
+        """Write captions of photos, to be found by `Filters.text`; interrupted, it keeps what is done.
+
+        Args:
+            model: A CoCa model, named as for `index`; without one, captions are made of the best tags.
+            filters: Which photos.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            again: Also of photos that have a caption of this model.
+            progress: As in `examine`.
+
+        Raises:
+            UsageError: The model writes no captions.
+            ModelError: It cannot be had.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import texts
+
+        session = self._session()
+        scope = session.scope(filters)
+        if model is None:
+            session.model()
+            with Catalog(self.path, write=True) as catalog:
+                return texts.write_of_tags(session, catalog, scope, again=again, progress=progress)
+        source = resolve(model)
+        from clipsearch.encoders.captioner import CocaCaptioner
+
+        author = texts.CaptionAuthor(CocaCaptioner(source, self._listeners, device=device))
+        return self._write("caption", author, scope, again=again, progress=progress)
+
+    def read_words(
+        self, *, filters: Filters = _ALL, again: bool = False, progress: Progress = _silent
+    ) -> TextReport:
+        """Read the words in photos, to be found by `Filters.text`; interrupted, it keeps what is done.
+
+        Args:
+            filters: Which photos.
+            again: Also photos that were read before.
+            progress: As in `examine`.
+
+        Raises:
+            ModelError: What reads them is not installed.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import texts
+        from clipsearch.ocr import WordReader
+
+        scope = self._session().scope(filters)
+        return self._write("words", texts.WordAuthor(WordReader()), scope, again=again, progress=progress)
+
+    def _write(
+        self, kind: Kind, author: Author, scope: Scope, *, again: bool, progress: Progress
+    ) -> TextReport:
+        from clipsearch import texts
+
+        with Catalog(self.path, write=True) as catalog:
+            return texts.write(
+                catalog, kind, author, scope, again=again, listeners=self._listeners, progress=progress
+            )
+
+    def texts(self, kind: Kind, filters: Filters = _ALL) -> Iterator[PhotoText]:
+        """The photos that have a caption, or words in them, with that."""
+        from clipsearch import texts
+
+        session = self._session()
+        return texts.photo_texts(session.catalog, kind, session.scope(filters))
+
+    def forget_texts(self, kind: Kind, filters: Filters = _ALL) -> None:
+        """Take captions, or the words that were read, away again.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+        """
+        from clipsearch.catalog.texts import drop_texts
+
+        scope = self._session().scope(filters)
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            drop_texts(catalog, kind, scope)
+
     # -- concepts --------------------------------------------------------------------------------
 
     def learn(
@@ -570,6 +664,7 @@ class Library:
         filters: Filters = _ALL,
         min_score: float | None = None,
         only_matches: bool = False,
+        blend: float = 0.0,
     ) -> list[Match]:
         """The photos that answer a query best, best first.
 
@@ -584,9 +679,11 @@ class Library:
             min_score: Only photos with at least this cosine similarity.
             only_matches: Leave out photos that match no better than chance. They end the search, too,
                 once a hundred of them come in a row.
+            blend: How much captions and words in pictures count, 0 to 1: those of `filters`, or else of the
+                query itself; see `clipsearch.texts.blended`.
 
         Raises:
-            UsageError: An empty query, or a limit below 1.
+            UsageError: An empty query, a limit below 1, or a score asked for in a blended ranking.
             NoLibraryError: Nothing is indexed yet.
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
@@ -595,6 +692,25 @@ class Library:
         terms += _terms(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
+        if blend:
+            from clipsearch.texts import blended
+
+            if min_score is not None:
+                raise UsageError(
+                    "a blended ranking has no cosines", "leave the least score away, or the blend"
+                )
+            return blended(
+                session,
+                query.combine(terms, rows),
+                session.gauge(terms, rows, needed=only_matches),
+                filters.text
+                or " ".join(term.value for term in terms if term.kind == "text" and term.weight > 0),
+                blend,
+                limit=limit,
+                offset=offset,
+                filters=filters,
+                only_matches=only_matches,
+            )
         return session.rank(
             query.combine(terms, rows),
             session.gauge(terms, rows, needed=only_matches),

@@ -13,6 +13,7 @@ from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.concepts import concept, concepts
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
+from clipsearch.catalog.texts import all_of, has_texts, ranked
 from clipsearch.concepts import MARK, check_name, unknown
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.photos.files import read_bytes
@@ -224,12 +225,22 @@ class Session:
             )
         for sentence in unknown_tags(catalog, filters.tags):
             self._listeners.tell(sentence)
+        if filters.text is not None and not has_texts(catalog):
+            self._listeners.tell("no photo has a caption or words yet: clipsearch caption, clipsearch ocr")
         return scope_of(filters, roots, offline)
 
     def newest(self, filters: Filters, limit: int, offset: int = 0) -> list[Photo]:
-        """Photos that pass the filters, those taken last first, without the first `offset`."""
+        """Photos that pass the filters, without the first `offset`.
+
+        Those taken last come first; or, where words are asked for, those that they fit best.
+        """
         _check_page(limit, offset)
-        return self.catalog.newest(self.scope(filters), limit, offset)
+        scope = self.scope(filters)
+        if filters.text is None:
+            return self.catalog.newest(scope, limit, offset)
+        best = list(ranked(self.catalog, all_of(filters.text), scope, offset + limit))
+        found = self.catalog.photos(best, scope)
+        return [photo for content in best for photo in found.get(content, ())][offset : offset + limit]
 
     def rank(
         self,
@@ -293,6 +304,20 @@ class Session:
             Match(rank, score, photo, *one)
             for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), offset + 1)
         ]
+
+    def judge(
+        self, contents: Sequence[int], vector: NDArray[np.float32], gauge: Gauge | None, scope: Scope
+    ) -> list[Match]:
+        """Contents as matches of a unit vector, in no order: the photos within `scope` that have a vector."""
+        key, _ = self.model()
+        ratings = _Ratings(gauge, self.catalog, key)
+        found: list[Match] = []
+        for content, photos in self.catalog.photos(contents, scope).items():
+            stored = self.catalog.vector(content, key)
+            if stored is not None:
+                (rating,) = ratings.of([content])
+                found += [Match(0, float(_unit(stored) @ vector), photo, *rating) for photo in photos]
+        return found
 
     def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Stored embeddings in blocks: a path and a row for each photo."""

@@ -62,6 +62,10 @@ _SOUND = {
     " AND length(vector) = 4 * (SELECT dim FROM model WHERE model.id = concept.model)"
     " AND typeof(slope) = 'real' AND typeof(offset) = 'real'"
     " AND typeof(liked) = 'integer' AND typeof(unliked) = 'integer'",
+    "written": " AND ".join(
+        f"({column} IS NULL OR is_text(CAST({column} AS BLOB)))"
+        for column in ("caption", "captioner", "words", "reader")
+    ),
     "projection": "typeof(first) = 'integer' AND typeof(last) = 'integer' AND typeof(bytes) = 'integer'"
     " AND typeof(rows) = 'integer' AND is_text(CAST(file AS BLOB)) AND instr(file, '/') = 0",
 }
@@ -72,6 +76,7 @@ _DANGLING = {
     "photo": "root NOT IN (SELECT id FROM root) OR content NOT IN (SELECT id FROM content)",
     "embedding": "model NOT IN (SELECT id FROM model) OR content NOT IN (SELECT id FROM content)",
     "likeness": "content NOT IN (SELECT id FROM content)",
+    "written": "id NOT IN (SELECT id FROM content)",
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
     "content_tag": "content NOT IN (SELECT id FROM content) OR tag NOT IN (SELECT id FROM tag)",

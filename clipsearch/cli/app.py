@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from clipsearch import __version__
 from clipsearch.cli import (
+    caption,
     classify,
     concept,
     demo,
@@ -78,6 +79,7 @@ for _module in (
     find,
     classify,
     tag,
+    caption,
     concept,
     duplicates,
     evaluate,
