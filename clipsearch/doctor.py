@@ -295,11 +295,11 @@ def repair(folder: Path, progress: Progress) -> Repair:
     done += _repair_pages(folder)
     with Catalog(folder, write=True) as catalog:
         done += _repair_model(catalog)
-        if texts.mend_index(catalog):
-            done.append("made the index of captions and words anew")
         if rows := checks.unsound_rows(catalog):
             checks.drop_unsound_rows(catalog)
             done += [f"dropped {count:,} damaged rows of {table}" for table, count in rows.items()]
+        if texts.mend_index(catalog):
+            done.append("made the index of captions and words anew")
         for key, model in catalog.models():
             done += _repair_vectors(catalog, key, model, progress)
         for path in _nameless(catalog):

@@ -76,7 +76,6 @@ _DANGLING = {
     "photo": "root NOT IN (SELECT id FROM root) OR content NOT IN (SELECT id FROM content)",
     "embedding": "model NOT IN (SELECT id FROM model) OR content NOT IN (SELECT id FROM content)",
     "likeness": "content NOT IN (SELECT id FROM content)",
-    "written": "id NOT IN (SELECT id FROM content)",
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
     "content_tag": "content NOT IN (SELECT id FROM content) OR tag NOT IN (SELECT id FROM tag)",

@@ -178,10 +178,10 @@ def _tags_and_concepts(connection: sqlite3.Connection) -> None:
 
 
 def _written(connection: sqlite3.Connection) -> None:
-    """Captions and words in pictures, and a full-text index over both that triggers keep in step."""
+    """Captions and words in pictures, and a full-text index over both; see `clipsearch.catalog.texts`."""
     connection.execute("""
         CREATE TABLE written (
-            id INTEGER PRIMARY KEY REFERENCES content ON DELETE CASCADE,
+            id INTEGER PRIMARY KEY,               -- of the content
             caption TEXT,                         -- NULL where nobody has looked yet, else it may be empty
             captioner TEXT,                       -- the model it is of
             words TEXT,                           -- as in the picture, line by line
@@ -194,12 +194,6 @@ def _written(connection: sqlite3.Connection) -> None:
             tokenize = 'unicode61 remove_diacritics 2'
         )
     """)
-    into = "INSERT INTO full_text (rowid, caption, words"
-    gone = f"{into}, full_text) VALUES (old.id, old.caption, old.words, 'delete')"
-    new = f"{into}) VALUES (new.id, new.caption, new.words)"
-    for event, steps in (("INSERT", [new]), ("DELETE", [gone]), ("UPDATE OF caption, words", [gone, new])):
-        name = f"written_{event.split()[0].lower()}"
-        connection.execute(f"CREATE TRIGGER {name} AFTER {event} ON written BEGIN {'; '.join(steps)}; END")
 
 
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.

@@ -1,12 +1,15 @@
 """Captions of photos and words read in them, and the full-text index over both.
 
-The index (SQLite FTS5, https://www.sqlite.org/fts5.html) has no texts of its own: triggers keep it in step
-with the table `written`, in the same transaction.
+The index (SQLite FTS5, https://www.sqlite.org/fts5.html) has no texts of its own: it is written in the same
+transaction as the table `written`. Triggers would do it, but not on a connection that trusts no schema. For
+the same reason no foreign key takes texts away with their content: `drop_orphan_texts` does.
 """
 
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +18,7 @@ from clipsearch.catalog.connection import sound_values, spoken_errors
 from clipsearch.errors import LibraryDamagedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,7 +76,8 @@ def record_texts(catalog: Catalog, kind: Kind, author: str, texts: Sequence[tupl
     Nothing is kept of a content that has other bytes by now, or is gone.
     """
     who = _AUTHORS[kind]
-    with catalog.atomic():
+    ids = [content for content, _, _ in texts]
+    with catalog.atomic(), _indexed(catalog.connection, f"id IN ({','.join('?' * len(ids))})", ids):
         catalog.connection.executemany(
             f"INSERT INTO written (id, {kind}, {who}) SELECT id, ?, ? FROM content WHERE id = ? AND hash = ?"
             f" ON CONFLICT (id) DO UPDATE SET {kind} = excluded.{kind}, {who} = excluded.{who}",
@@ -93,13 +97,35 @@ def write_again(catalog: Catalog, kind: Kind, scope: Scope) -> None:
 
 def drop_texts(catalog: Catalog, kind: Kind, scope: Scope) -> None:
     """Take what was written of the contents within `scope` away."""
-    with catalog.atomic():
+    where = f"id IN (SELECT content FROM photo WHERE {scope.where})"
+    with catalog.atomic(), _indexed(catalog.connection, where, scope.values):
         catalog.connection.execute(
-            f"UPDATE written SET {kind} = NULL, {_AUTHORS[kind]} = NULL"
-            f" WHERE id IN (SELECT content FROM photo WHERE {scope.where})",
-            scope.values,
+            f"UPDATE written SET {kind} = NULL, {_AUTHORS[kind]} = NULL WHERE {where}", scope.values
         )
-        catalog.connection.execute("DELETE FROM written WHERE captioner IS NULL AND reader IS NULL")
+        catalog.connection.execute("DELETE FROM written WHERE caption IS NULL AND words IS NULL")
+
+
+def drop_orphan_texts(connection: sqlite3.Connection) -> None:
+    """Within a transaction, take texts away whose content is gone."""
+    where = "id NOT IN (SELECT id FROM content)"
+    with _indexed(connection, where, ()):
+        connection.execute(f"DELETE FROM written WHERE {where}")
+
+
+@contextmanager
+def _indexed(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterator[None]:
+    """Rows of `written` are changed in the body: take them out of the index, and in again."""
+    # https://www.sqlite.org/fts5.html, section 6.3: the old texts have to be told.
+    connection.execute(
+        "INSERT INTO full_text (full_text, rowid, caption, words)"
+        f" SELECT 'delete', id, caption, words FROM written WHERE {where}",
+        values,
+    )
+    yield
+    connection.execute(
+        f"INSERT INTO full_text (rowid, caption, words) SELECT id, caption, words FROM written WHERE {where}",
+        values,
+    )
 
 
 def texts_of(catalog: Catalog, kind: Kind, contents: Sequence[int]) -> dict[int, tuple[str, str]]:
@@ -152,7 +178,17 @@ def has_texts(catalog: Catalog) -> bool:
 
 
 def index_differs(catalog: Catalog) -> bool:
-    """Whether the full-text index has other rows than the texts."""
+    """Whether the full-text index cannot be read, or has other rows than the texts."""
+    try:
+        # All of it is read through a table that needs a place to be made in; the catalog may be read-only.
+        with closing(sqlite3.connect(":memory:", uri=True)) as reader:
+            reader.execute("ATTACH ? AS library", (f"{catalog.path.absolute().as_uri()}?mode=ro",))
+            reader.execute("CREATE VIRTUAL TABLE temp.word USING fts5vocab('library', 'full_text', 'row')")
+            reader.execute("SELECT sum(cnt) FROM word").fetchone()
+    except sqlite3.OperationalError:
+        pass  # not now
+    except sqlite3.DatabaseError:
+        return True
     return bool(
         catalog.rows(
             "SELECT (SELECT count(*) FROM full_text_docsize) != (SELECT count(*) FROM written)"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # As `open_clip.CoCa.generate` has them by default.
 BEAMS, _LONGEST, _SHORTEST = 6, 30, 5  # tokens, with those of start and end
+_CPU_BATCH, _GPU_BATCH = 8, 32  # pictures between two commits
 _START, _END = 49406, 49407  # of CLIP's tokenizer
 
 
@@ -56,7 +57,7 @@ class CocaCaptioner:
                 "name a CoCa model: --model coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k",
             )
         self.name = str(source)
-        self.batch_size = 8 if self._device.type == "cpu" else 32
+        self.batch_size = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
         self.preprocessing: Preprocessing = loaded.model.preprocessing
         self._network = loaded.network.to(self._device)
         self._tokenizer = open_clip.SimpleTokenizer()
