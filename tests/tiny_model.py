@@ -96,7 +96,7 @@ def make_coca(folder: Path, *, seed: int = 0) -> Path:
             "patch_size": 8,
             "attentional_pool": True,
             "attn_pooler_heads": 2,
-            "n_queries": 8,
+            "attn_pooler_queries": 8,
             "output_tokens": True,
         },
         "text_cfg": small | {"embed_cls": True, "output_tokens": True},
@@ -106,8 +106,10 @@ def make_coca(folder: Path, *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         model = open_clip.CoCa(**config)
         for name, weight in model.named_parameters():
-            if "text_decoder" in name and weight.ndim > 1:
-                weight.data *= 6  # so that captions differ between pictures
+            if "text_projection" in name:  # OpenCLIP leaves the decoder's as the memory was
+                weight.data = torch.randn_like(weight)
+            elif "token_embedding" in name or "cross_attn" in name or "attn_pool" in name:
+                weight.data = torch.randn_like(weight)  # so that captions differ between pictures
     folder.mkdir(parents=True, exist_ok=True)
     described = {"model_cfg": config | {"custom_text": True}, "preprocess_cfg": {}}
     (folder / "open_clip_config.json").write_text(json.dumps(described), encoding="utf-8")

@@ -8,16 +8,16 @@ the same reason no foreign key takes texts away with their content: `drop_orphan
 from __future__ import annotations
 
 import re
-import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from clipsearch.catalog.connection import sound_values, spoken_errors
-from clipsearch.errors import LibraryDamagedError, UsageError
+from clipsearch.catalog.connection import connect, sound_values, spoken_errors
+from clipsearch.errors import LibraryBusyError, LibraryDamagedError, LibraryWriteError, UsageError
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Kind = Literal["caption", "words"]
 _AUTHORS = {"caption": "captioner", "words": "reader"}
 _PHRASES = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
+# https://www.sqlite.org/fts5.html, section 6.5: with rank 1 the index is compared with the texts.
+_CHECK = "INSERT INTO full_text (full_text, rank) VALUES ('integrity-check', 1)"
 _VARIABLES = 30_000  # SQLite's bound on `?` in one statement is 32,766
 
 
@@ -178,33 +180,24 @@ def has_texts(catalog: Catalog) -> bool:
 
 
 def index_differs(catalog: Catalog) -> bool:
-    """Whether the full-text index cannot be read, or has other rows than the texts."""
+    """Whether the full-text index does not say what the texts say. Not known where nothing can be written."""
     try:
-        # All of it is read through a table that needs a place to be made in; the catalog may be read-only.
-        with closing(sqlite3.connect(":memory:", uri=True)) as reader:
-            reader.execute("ATTACH ? AS library", (f"{catalog.path.absolute().as_uri()}?mode=ro",))
-            reader.execute("CREATE VIRTUAL TABLE temp.word USING fts5vocab('library', 'full_text', 'row')")
-            reader.execute("SELECT sum(cnt) FROM word").fetchone()
-    except sqlite3.OperationalError:
-        pass  # not now
-    except sqlite3.DatabaseError:
+        # SQLite lets only a connection check that could write, too; nothing is.
+        with closing(connect(catalog.path, write=True)) as writer, spoken_errors(catalog.path):
+            writer.execute("BEGIN")
+            writer.execute(_CHECK)
+    except LibraryDamagedError:
         return True
-    return bool(
-        catalog.rows(
-            "SELECT (SELECT count(*) FROM full_text_docsize) != (SELECT count(*) FROM written)"
-            " OR EXISTS (SELECT 1 FROM written WHERE id NOT IN (SELECT id FROM full_text_docsize))"
-        )[0][0]
-    )
+    except (LibraryWriteError, LibraryBusyError):
+        return False
+    return False
 
 
 def mend_index(catalog: Catalog) -> bool:
     """Make the full-text index anew where it does not say what the texts say; whether it did not."""
     try:
         with catalog.atomic():
-            # https://www.sqlite.org/fts5.html, section 6.5: with rank 1 it is compared with the texts.
-            catalog.connection.execute(
-                "INSERT INTO full_text (full_text, rank) VALUES ('integrity-check', 1)"
-            )
+            catalog.connection.execute(_CHECK)
     except LibraryDamagedError:
         with catalog.atomic():
             catalog.connection.execute("INSERT INTO full_text (full_text) VALUES ('rebuild')")

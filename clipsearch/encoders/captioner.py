@@ -74,14 +74,17 @@ class CocaCaptioner:
             pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float()
             seen = self._network(pixels.mul_(self._scale).add_(self._offset))
             pairs = zip(seen["image_features"], seen["image_embs"], strict=True)
-            return [self._text(self._best(latent, tokens)) for latent, tokens in pairs]
+            return [self._text(self._best(latent, tokens)[1]) for latent, tokens in pairs]
 
-    def _best(self, latent: torch.Tensor, tokens: torch.Tensor) -> list[int]:
+    def _best(self, latent: torch.Tensor, tokens: torch.Tensor) -> tuple[float, list[int]]:
         """The likeliest caption of one picture: beam search, sums of log-probabilities by length.
 
         Args:
             latent: Its embedding, `(dim,)`.
             tokens: What the decoder sees of it, `(queries, width)`.
+
+        Returns:
+            Mean log-probability of its tokens, that of the end included, and the tokens without it.
         """
         beams = torch.full((1, 1), _START, device=self._device)
         sums = torch.zeros(1, device=self._device)
@@ -113,7 +116,7 @@ class CocaCaptioner:
                 break
         else:
             done += zip((sums / (beams.shape[1] - 1)).tolist(), beams[:, 1:].tolist(), strict=True)
-        return max(done)[1]
+        return max(done)
 
     def _text(self, ids: Sequence[int]) -> str:
         return " ".join(self._tokenizer.decode(ids).split()).removesuffix(" .").strip()
