@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -289,7 +290,7 @@ def blended(
     picture = (cosines - cosines.min()) / spread if spread else np.ones(len(pool))
     text = bm25 / max(bm25.max(), 1e-9)
     scores = (1 - weight) * picture + weight * text
-    order = sorted(range(len(pool)), key=lambda place: (-scores[place], str(pool[place].path)))
+    order = sorted(range(len(pool)), key=lambda place: (-scores[place], os.fsencode(pool[place].path)))
     return [
         Match(rank, float(scores[place]), pool[place].photo, pool[place].strength, pool[place].margin)
         for rank, place in enumerate(order[offset : offset + limit], offset + 1)
