@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import fields
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -117,7 +118,11 @@ def evaluate(
             reporter,
         )
         if form is Format.TABLE:
-            _write_tables(list(evaluations))
+            try:
+                deque(evaluations, maxlen=0)
+            finally:  # what was measured may have taken hours, even if the next model cannot be had
+                reporter.rest()
+                _write_tables(found)
         else:
             write_records(map(_record, evaluations), form)
     if picture:
