@@ -13,7 +13,7 @@ import numpy as np
 
 from clipsearch import index_run
 from clipsearch.encoders.opening import check_same
-from clipsearch.errors import PhotoError
+from clipsearch.errors import NoLibraryError, PhotoError
 from clipsearch.machine import usable_cores
 from clipsearch.photos.files import read_bytes
 from clipsearch.photos.guarded import Decoder
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clipsearch.catalog.catalog import Catalog
     from clipsearch.encoders import ImageEncoder, TextEncoder
     from clipsearch.encoders.shared import Encoders
+    from clipsearch.holdings import Holdings
     from clipsearch.types import Listeners, Model, ModelSource
 
 # Pictures that are read ahead of the one that is embedded, beside those of a batch.
@@ -59,7 +59,7 @@ class Embedder:
 
     Args:
         source: The model; None for that of the library, or the default one where there is no library.
-        catalog: The library's; None where there is none.
+        held: What the library holds; None where there is none.
         encoders: Keeps the text encoder.
         listeners: For notices and downloads.
         device: `auto`, `cuda`, `mps` or `cpu`.
@@ -78,7 +78,7 @@ class Embedder:
     def __init__(
         self,
         source: ModelSource | None,
-        catalog: Catalog | None,
+        held: Holdings | None,
         encoders: Encoders,
         listeners: Listeners,
         *,
@@ -89,19 +89,20 @@ class Embedder:
         self._encoders, self._listeners = encoders, listeners
         self._device, self._pictures = device, pictures
         self._encoder: ImageEncoder | None = None
-        self._catalog = self._key = None
-        self._lock = threading.Lock()  # around the catalog's one connection
+        self._held: Holdings | None = None
+        self._lock = threading.Lock()  # around its one connection
         self.embedded = 0
         self.seconds = 0.0
-        known = None if catalog is None else _known(catalog, source)
+        known = None if held is None else _known(held, source)
         if known is None:
             self._encoder = self._open(source)
             self.model: Model = self._encoder.model
         else:
-            self._key, self.model = known
-            self._catalog = None if again else catalog
+            self.model = known
             if again:
                 self._images()
+            else:
+                self._held = held
 
     def text_encoder(self) -> TextEncoder:
         """The model's text encoder."""
@@ -166,12 +167,12 @@ class Embedder:
         return _Read(path, None, reason=reason)
 
     def _stored(self, data: bytes) -> NDArray[np.float32] | None:
-        if self._catalog is None or self._key is None:
+        if self._held is None:
             return None
         digest = hashlib.sha256(data).digest()
         with self._lock:
-            content = self._catalog.content_of(digest)
-            vector = None if content is None else self._catalog.vector(content, self._key)
+            content = self._held.content_of(digest)
+            vector = None if content is None else self._held.vector(content)
         if vector is None:
             return None
         wide = vector.astype(np.float32)
@@ -199,8 +200,10 @@ class Embedder:
         return index_run.open_encoder(source, self._device, None, self._pictures, self._listeners)
 
 
-def _known(catalog: Catalog, source: ModelSource | None) -> tuple[int, Model] | None:
-    """The library's model of this source, or the one that it uses."""
-    if source is None:
-        return catalog.current_model()
-    return next(((key, model) for key, model in catalog.models() if model.source == source), None)
+def _known(held: Holdings, source: ModelSource | None) -> Model | None:
+    """The library's model, where it is of this source or none is named."""
+    try:
+        _, model = held.model()
+    except NoLibraryError:
+        return None
+    return model if source is None or model.source == source else None

@@ -33,7 +33,7 @@ _TABBED = (".tsv", ".tab")
 _LONGEST_CELL = 1 << 24  # characters
 
 
-class Row(NamedTuple):
+class PairRow(NamedTuple):
     """One row.
 
     Attributes:
@@ -92,7 +92,7 @@ class PairsFile:
             self._path, self._text = 0, 1
             self.width = len(cells)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[PairRow]:
         """The rows below the header, empty lines left out.
 
         Raises:
@@ -105,7 +105,7 @@ class PairsFile:
         except csv.Error as error:
             raise UsageError(f"{self._name}, line {self._rows.line_num}: {error}") from error
 
-    def _row(self, cells: list[str]) -> Row:
+    def _row(self, cells: list[str]) -> PairRow:
         path, text = self._path or 0, self._text or 0
         named = cells[path].strip() if len(cells) > path else ""
         said = cells[text].strip() if len(cells) > text else ""
@@ -114,7 +114,7 @@ class PairsFile:
             lack = f"{len(cells)} cells in a table of {self.width} columns"
         elif not named or not said:
             lack = "no text" if named else "no picture is named"
-        return Row(cells, self._located(named), said, lack)
+        return PairRow(cells, self._located(named), said, lack)
 
     def _line(self, stream: TextIO) -> str:
         for line in stream:

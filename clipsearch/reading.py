@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from clipsearch.catalog.catalog import Catalog, Refusal
 from clipsearch.errors import PhotoError
@@ -18,12 +18,15 @@ from clipsearch.photos.guarded import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
     from clipsearch.catalog.diff import PendingFile
     from clipsearch.photos.decode import Decoded
     from clipsearch.types import Preprocessing
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,26 @@ class ReadFile:
     mtime_ns: int
     digest: bytes
     decoded: Decoded | None
+
+
+def in_order(
+    pool: Executor, work: Callable[[T], R], items: Iterator[T], ahead: Callable[[], int]
+) -> Iterator[R]:
+    """What becomes of items, in their order, worked on by a pool a bounded distance ahead.
+
+    Args:
+        pool: Does the work.
+        work: On one item.
+        items: Taken one by one as there is room.
+        ahead: How many items beyond the next one may be under way; asked before each.
+    """
+    waiting: deque[Future[R]] = deque()
+    while True:
+        while len(waiting) <= ahead() and (item := next(items, None)) is not None:
+            waiting.append(pool.submit(work, item))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
 
 
 class Reader:
@@ -82,16 +105,10 @@ class Reader:
             files: What to read.
             ahead: How many files beyond the next one may be under way; asked before each.
 
-        Yields:
+        Returns:
             For each file what was read, why it was refused, or None when it is gone.
         """
-        waiting: deque[Future[ReadFile | Refusal | None]] = deque()
-        while True:
-            while len(waiting) <= ahead() + self._workers and (file := next(files, None)) is not None:
-                waiting.append(self._pool.submit(self._read, file))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
+        return in_order(self._pool, self._read, files, lambda: ahead() + self._workers)
 
     def _read(self, file: PendingFile) -> ReadFile | Refusal | None:
         try:

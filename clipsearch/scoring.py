@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.embedder import Embedded, Embedder
-    from clipsearch.pairs_file import Row
+    from clipsearch.pairs_file import PairRow
 
 # Rows of a table that are scored together: a picture in several of them is read once.
 _ROWS = 1024
@@ -68,7 +68,7 @@ def score_all(
 
 
 def score_rows(
-    embedder: Embedder, rows: Iterable[Row], progress: Callable[[int], None]
+    embedder: Embedder, rows: Iterable[PairRow], progress: Callable[[int], None]
 ) -> Iterator[ScoredRow]:
     """Score the picture of each row of a table with its text, in order, a few hundred rows at a time.
 

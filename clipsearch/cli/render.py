@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import sys
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Format
 from clipsearch.cli.table import Column, Table
 from clipsearch.cli.terminal import on_terminal, shown
 from clipsearch.errors import UsageError
-from clipsearch.records import match_record
+from clipsearch.records import match_record, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -103,8 +100,8 @@ def write_records(
 
 def write_json(value: object) -> None:
     """Write one dataclass, or a list of them, as indented JSON."""
-    plain = json.dumps(value, default=_plain, indent=2)
-    sys.stdout.write(plain + "\n")
+    text = json.dumps(value, default=plain, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 class CsvOutput:
@@ -136,13 +133,3 @@ def _cells(record: Record) -> list[object]:
 
 def _json(record: Mapping[str, object]) -> bytes:
     return json.dumps(record).encode("ascii")
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
