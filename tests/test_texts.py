@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import program
 import pytest
+import written
 from mean_color import COLORS, paint
 from PIL import Image, ImageDraw, ImageFont
 from tiny_model import make_coca
 
 from clipsearch import Library, texts
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
-from clipsearch.catalog.likenesses import digests
 from clipsearch.catalog.scope import Scope
-from clipsearch.catalog.texts import all_of, any_of, record_texts
+from clipsearch.catalog.texts import all_of, any_of
 from clipsearch.cli import main
 from clipsearch.errors import UsageError
 
@@ -52,11 +52,7 @@ def photos(tmp_path: Path, capsys: Capture) -> Path:
 
 
 def write(kind: Any, said: dict[str, str]) -> None:
-    with Catalog(Library.default_path(), write=True) as catalog:
-        held = {photo.path.name: photo.content for photo in catalog.newest(Scope(), 100)}
-        sums = digests(catalog, list(held.values()))
-        rows = [(held[name], sums[held[name]], text) for name, text in said.items()]
-        record_texts(catalog, kind, "somebody", rows)
+    written.write(Library.default_path(), kind, said)
 
 
 def run(capsys: Capture, *arguments: str | Path, code: int = 0) -> str:
@@ -89,6 +85,7 @@ def found(capsys: Capture, *arguments: str | Path) -> list[str]:
         ("84,50", {"blue.png"}),
         ("fox OR", set()),
         ('fox "', {"red.png", ODD}),
+        (os.fsdecode(b"fox\xff"), {"red.png", ODD}),
         ("caption:fox*", set()),
         ("wolf", set()),
     ],
@@ -238,6 +235,7 @@ def test_texts_outlive_a_salvage_and_a_backup(photos: Path, tmp_path: Path, caps
 
 def test_terms_are_never_syntax() -> None:
     assert all_of('a "b c"* d*e f* NEAR(x') == '"a" AND "b c"* AND "d*e" AND "f"* AND "NEAR(x"'
+    assert all_of("a\0b") == '"a" AND "b"'
     assert any_of("a b") == '"a" OR "b"'
     for nothing in ("", " ", '""', "-- ()", "*"):
         with pytest.raises(UsageError):

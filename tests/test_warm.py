@@ -21,6 +21,7 @@ import pytest
 from mean_color import paint
 from PIL import Image
 from program import install
+from written import write
 
 from clipsearch import Library, index_run, warm
 from clipsearch.cli import main
@@ -73,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
         with Library.open(home.library) as library:
             library.index([photos, home.folder / "drive"])
             library.learn("rot", [photos / "red.png"])
+    write(home.library, "caption", {"red.png": "a red fox", "dated.jpg": "a fox, running"})
     shutil.rmtree(home.folder / "drive")
     return home
 
@@ -471,9 +473,10 @@ def test_questions_and_answers_pass_whole() -> None:
         shape="square",
         min_sides=(1, 2),
         tags=("beach",),
+        text='fox "in snow"',
     )
     terms = (Term("rot", -0.5, "concept"), Term(f"/a/{ODD}", 1.0, "image"))
-    question = Question("similar", terms, 7, filters, -0.1, only_matches=True, include_self=True)
+    question = Question("similar", terms, 7, filters, -0.1, only_matches=True, include_self=True, blend=0.3)
     assert question_of(json.loads(json.dumps(question.plain()))) == question
     photo = Photo(1, 2, Path("/a") / ODD, 3, 4, 5, Metadata(moment, "N", None, Place(0.1, 0.2)))
     for match in (Match(1, 0.1 + 0.2, photo, "weak", -3.3), Match(2, None, photo)):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["caption", "words"]
 _AUTHORS = {"caption": "captioner", "words": "reader"}
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")  # FTS5 takes them for the end of a query
 _PHRASES = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
 # https://www.sqlite.org/fts5.html, section 6.5: with rank 1 the index is compared with the texts.
 _CHECK = "INSERT INTO full_text (full_text, rank) VALUES ('integrity-check', 1)"
@@ -51,7 +52,7 @@ def any_of(text: str) -> str:
 
 def _terms(text: str) -> list[str]:
     terms: list[str] = []
-    for phrase, mark, word in _PHRASES.findall(text):
+    for phrase, mark, word in _PHRASES.findall(_UNREADABLE.sub(" ", text)):
         said = phrase or word.rstrip("*")
         if any(map(str.isalnum, said)):
             # Within quotes nothing is syntax; there are none in it.
