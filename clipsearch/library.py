@@ -750,7 +750,7 @@ class Library:
                 blend,
                 limit=limit,
                 offset=offset,
-                filters=filters,
+                selection=session.local.within(filters),
                 only_matches=only_matches,
             )
         return session.rank(
@@ -758,13 +758,15 @@ class Library:
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
             offset=offset,
-            filters=filters,
+            selection=session.held.within(filters),
             min_score=min_score,
             only_matches=only_matches,
         )
 
     def newest(self, filters: Filters = _ALL, *, limit: int = 10, offset: int = 0) -> list[Match]:
         """The photos that pass filters, those taken last first, those without a date at the end.
+
+        Where the filters ask for words, those that these fit best come first.
 
         Args:
             filters: Which photos.
@@ -821,7 +823,7 @@ class Library:
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
             offset=offset,
-            filters=filters,
+            selection=session.held.within(filters),
             min_score=min_score,
             only_matches=only_matches,
             leave_out=leave_out,

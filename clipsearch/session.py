@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import TextEncoder
     from clipsearch.encoders.shared import Encoders
-    from clipsearch.holdings import Holdings
+    from clipsearch.holdings import Holdings, Selection
     from clipsearch.local import LocalHoldings
     from clipsearch.photos.guarded import Decoder
     from clipsearch.projection import Projection
@@ -247,7 +247,7 @@ class Session:
 
         Those taken last come first; or, where words are asked for, those that they fit best.
         """
-        _check_page(limit, offset)
+        check_page(limit, offset)
         return self.held.within(filters).newest(limit, offset)
 
     def rank(
@@ -257,7 +257,7 @@ class Session:
         *,
         limit: int,
         offset: int = 0,
-        filters: Filters,
+        selection: Selection,
         min_score: float | None,
         only_matches: bool = False,
         leave_out: frozenset[int] = frozenset(),
@@ -269,13 +269,13 @@ class Session:
             gauge: Tells how good a match is.
             limit: At most this many.
             offset: Leave out so many of the best.
-            filters: Which may answer.
+            selection: Which may answer.
             min_score: The least cosine.
             only_matches: Leave out what is weak, and look no further after a hundred such in a row.
             leave_out: Contents that may not answer.
         """
-        _check_page(limit, offset)
-        selection, end = self.held.within(filters), offset + limit
+        check_page(limit, offset)
+        end = offset + limit
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, self.held)
         k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
@@ -353,7 +353,12 @@ class Session:
             raise PhotoError("none of these files could be read", "the lines above say why")
 
 
-def _check_page(limit: int, offset: int) -> None:
+def check_page(limit: int, offset: int) -> None:
+    """Refuse pages that there cannot be.
+
+    Raises:
+        UsageError: They are none.
+    """
     if limit < 1:
         raise UsageError(f"limit {limit}", "ask for at least 1")
     if offset < 0:

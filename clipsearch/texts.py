@@ -19,6 +19,7 @@ from clipsearch.machine import usable_cores
 from clipsearch.ocr import LONGEST, WordReader
 from clipsearch.photos.files import read_bytes
 from clipsearch.photos.guarded import Decoder
+from clipsearch.session import check_page
 from clipsearch.types import Match
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from clipsearch.catalog.catalog import Catalog
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders.captioner import CocaCaptioner
+    from clipsearch.local import LocalSelection
     from clipsearch.session import Session
     from clipsearch.strength import Gauge
-    from clipsearch.types import Filters, Listeners, Photo
+    from clipsearch.types import Listeners, Photo
 
     # What is being done, of what, how many so far, of how many.
     Progress = Callable[[str, str, int, int], None]
@@ -253,7 +255,7 @@ def blended(
     *,
     limit: int,
     offset: int,
-    filters: Filters,
+    selection: LocalSelection,
     only_matches: bool,
 ) -> list[Match]:
     """Photos ranked by picture and text together.
@@ -271,13 +273,17 @@ def blended(
         weight: Of the texts, 0 to 1.
         limit: At most this many.
         offset: Leave out so many of the best.
-        filters: Which may answer.
+        selection: Which may answer.
         only_matches: Leave out what is weak, unless a word is there.
+
+    Raises:
+        UsageError: No such page, or no word to look for.
     """
+    check_page(limit, offset)
     depth = max(_POOL, 2 * (offset + limit))
-    scope = session.scope(filters)
+    scope = selection.scope
     pool = session.rank(
-        vector, gauge, limit=depth, filters=filters, min_score=None, only_matches=only_matches
+        vector, gauge, limit=depth, selection=selection, min_score=None, only_matches=only_matches
     )
     fits = texts.ranked(session.catalog, texts.any_of(words), scope, depth)
     known = {match.photo.content for match in pool}

@@ -231,6 +231,8 @@ def test_a_server_answers_as_the_command_does_by_itself(
 ) -> None:
     by_itself = cold(capfdbinary, home, *command)
     assert by_itself[0] == code, by_itself
+    lines = by_itself[2].splitlines()
+    assert len(set(lines)) == len(lines), "nothing is told twice"
     assert only_warm(capfdbinary, home, *command) == by_itself
     assert only_warm(capfdbinary, home, *command) == by_itself, "and the second time"
 
