@@ -329,6 +329,11 @@ def test_commands_answer_as_in_a_folder(photos: Path, tmp_path: Path, capsysbina
     ):
         here = run(capsysbinary, *words)
         assert run(capsysbinary, *words, "--library", there) == here
+    here = run(capsysbinary, "score", "red", "--format", "jsonl", "--", str(photos))
+    assert here[0] == 0
+    assert (
+        run(capsysbinary, "score", "--library", there, "red", "--format", "jsonl", "--", str(photos)) == here
+    )
     for words in (["classify", "--labels", "red,blue", "--format", "jsonl"], ["export", "--format", "jsonl"]):
         here, other = (run(capsysbinary, *words, *where) for where in ([], ["-L", str(tmp_path / "c.db")]))
         assert other[0] == here[0] == 0
