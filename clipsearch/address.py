@@ -92,5 +92,5 @@ def folder_of(place: Path | Address) -> Path:
         return place
     raise UsageError(
         f"{place} is a Milvus collection: this can only be done in a library in a folder",
-        "a collection answers search, similar, classify, export, status and forget",
+        "a collection answers search, similar, classify, score, eval, export, status and forget",
     )

@@ -87,6 +87,9 @@ class PhotoFilters(BaseModel):
         str | None, Field(description="At least `1920x1080`, `3000` (the longer side) or `8MP`.")
     ] = None
     tags: Annotated[list[str], Field(description="Has all of these tags.")] = []
+    text: Annotated[
+        str | None, Field(description="Has these words in it, or in its caption: `invoice 2023`.")
+    ] = None
 
 
 class PhotoRecord(BaseModel):

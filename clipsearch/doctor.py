@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch import thumbnails, vector_files
-from clipsearch.catalog import checks
+from clipsearch.catalog import checks, texts
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PRIVATE
 from clipsearch.catalog.salvage import keep, salvage
@@ -117,6 +117,10 @@ def _examine_rows(catalog: Catalog, chart: _Chart) -> None:
             f"{count:,} damaged rows of {table}",
             catalog.path,
             f"{REPAIR} drops them; then {_INDEX}",
+        )
+    if texts.index_differs(catalog):
+        chart.find(
+            "photos", "the index of captions and words is damaged", catalog.path, f"{REPAIR} makes it anew"
         )
     dead = catalog.count_contents(living=False)
     if dead:
@@ -308,6 +312,8 @@ def repair(folder: Path, progress: Progress) -> Repair:
         if rows := checks.unsound_rows(catalog):
             checks.drop_unsound_rows(catalog)
             done += [f"dropped {count:,} damaged rows of {table}" for table, count in rows.items()]
+        if texts.mend_index(catalog):
+            done.append("made the index of captions and words anew")
         for key, model in catalog.models():
             done += _repair_vectors(catalog, key, model, progress)
         for path in _nameless(catalog):

@@ -44,6 +44,7 @@ def parse(
     shape: Shape | None = None,
     min_size: str | None = None,
     tags: Sequence[str] = (),
+    text: str | None = None,
 ) -> Filters:
     """Filters from what was typed.
 
@@ -61,6 +62,7 @@ def parse(
         shape: See `Filters`.
         min_size: `1920x1080` (whichever way the photo is turned), `3000` (the longer side) or `8MP`.
         tags: See `Filters`.
+        text: See `Filters`.
 
     Raises:
         UsageError: One of them cannot be read, or they let nothing pass.
@@ -89,6 +91,7 @@ def parse(
         min_sides=sides,
         min_pixels=pixels,
         tags=tuple(tag.strip() for tag in tags if _some(tag, "a tag")),
+        text=_some(text, "a word"),
     )
 
 

@@ -46,7 +46,10 @@ class Selection(Protocol):
         ...
 
     def newest(self, limit: int, offset: int) -> list[Photo]:
-        """Those taken last first, equal ones by path, those without a date at the end."""
+        """Those taken last first, equal ones by path, those without a date at the end.
+
+        Where the filters ask for words, those that these fit best come first.
+        """
         ...
 
     def months(self) -> list[MonthCount]:

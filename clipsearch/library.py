@@ -10,10 +10,10 @@ from clipsearch.address import folder_of, parse_address, place_of
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
-from clipsearch.errors import LibraryWriteError, UsageError
+from clipsearch.errors import LibraryWriteError, NoLibraryError, UsageError
 from clipsearch.lock import writer_lock
 from clipsearch.roots import absolute, check_folders, library_folder, plan, root_at
-from clipsearch.session import Session
+from clipsearch.session import Session, picture_files
 from clipsearch.terms import picture_term, terms_of
 from clipsearch.types import (
     Backup,
@@ -47,13 +47,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.address import Address
+    from clipsearch.catalog.scope import Scope
+    from clipsearch.catalog.texts import Kind
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
+    from clipsearch.embedder import Embedder
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.evaluation import Evaluation
     from clipsearch.importing import ImportReport
+    from clipsearch.pairs_file import PairRow
     from clipsearch.roots import Walk
     from clipsearch.rows import Row
+    from clipsearch.scoring import Score, ScoredRow
     from clipsearch.sending import Sent
+    from clipsearch.texts import Author, PhotoText, TextReport
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -459,6 +466,97 @@ class Library:
 
         return write_all(tagged, dry_run=dry_run, tell=self._listeners.tell, progress=progress)
 
+    # -- texts -----------------------------------------------------------------------------------
+
+    def caption(
+        self,
+        model: str | None = None,
+        *,
+        filters: Filters = _ALL,
+        device: str = "auto",
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> TextReport:
+        """Write captions of photos, to be found by `Filters.text`; interrupted, it keeps what is done.
+
+        Args:
+            model: A CoCa model, named as for `index`; without one, captions are made of the best tags.
+            filters: Which photos.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            again: Also of photos that have a caption of this model.
+            progress: As in `examine`.
+
+        Raises:
+            UsageError: The model writes no captions.
+            ModelError: It cannot be had.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import texts
+
+        session = self._session()
+        scope = session.scope(filters)
+        if model is None:
+            session.model()
+            with Catalog(self.path, write=True) as catalog:
+                return texts.write_of_tags(session, catalog, scope, again=again, progress=progress)
+        source = resolve(model)
+        from clipsearch.encoders.captioner import CocaCaptioner
+
+        author = texts.CaptionAuthor(CocaCaptioner(source, self._listeners, device=device))
+        return self._write("caption", author, scope, again=again, progress=progress)
+
+    def read_words(
+        self, *, filters: Filters = _ALL, again: bool = False, progress: Progress = _silent
+    ) -> TextReport:
+        """Read the words in photos, to be found by `Filters.text`; interrupted, it keeps what is done.
+
+        Args:
+            filters: Which photos.
+            again: Also photos that were read before.
+            progress: As in `examine`.
+
+        Raises:
+            ModelError: What reads them is not installed.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch import texts
+        from clipsearch.ocr import WordReader
+
+        scope = self._session().scope(filters)
+        return self._write("words", texts.WordAuthor(WordReader()), scope, again=again, progress=progress)
+
+    def _write(
+        self, kind: Kind, author: Author, scope: Scope, *, again: bool, progress: Progress
+    ) -> TextReport:
+        from clipsearch import texts
+
+        with Catalog(self.path, write=True) as catalog:
+            return texts.write(
+                catalog, kind, author, scope, again=again, listeners=self._listeners, progress=progress
+            )
+
+    def texts(self, kind: Kind, filters: Filters = _ALL) -> Iterator[PhotoText]:
+        """The photos that have a caption, or words in them, with that."""
+        from clipsearch import texts
+
+        session = self._session()
+        return texts.photo_texts(session.catalog, kind, session.scope(filters))
+
+    def forget_texts(self, kind: Kind, filters: Filters = _ALL) -> None:
+        """Take captions, or the words that were read, away again.
+
+        Raises:
+            NoLibraryError: There is no library.
+            LibraryBusyError: Another process is writing to it.
+        """
+        from clipsearch.catalog.texts import drop_texts
+
+        scope = self._session().scope(filters)
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            drop_texts(catalog, kind, scope)
+
     # -- concepts --------------------------------------------------------------------------------
 
     def learn(
@@ -609,6 +707,7 @@ class Library:
         filters: Filters = _ALL,
         min_score: float | None = None,
         only_matches: bool = False,
+        blend: float = 0.0,
     ) -> list[Match]:
         """The photos that answer a query best, best first.
 
@@ -623,9 +722,11 @@ class Library:
             min_score: Only photos with at least this cosine similarity.
             only_matches: Leave out photos that match no better than chance. They end the search, too,
                 once a hundred of them come in a row.
+            blend: How much captions and words in pictures count, 0 to 1: those of `filters`, or else of the
+                query itself; see `clipsearch.texts.blended`.
 
         Raises:
-            UsageError: An empty query, or a limit below 1.
+            UsageError: An empty query, a limit below 1, or a score asked for in a blended ranking.
             NoLibraryError: Nothing is indexed yet.
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
@@ -634,18 +735,39 @@ class Library:
         terms += terms_of(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
+        if blend:
+            from clipsearch.texts import blended
+
+            if min_score is not None:
+                raise UsageError(
+                    "a blended ranking has no cosines", "leave the least score away, or the blend"
+                )
+            return blended(
+                session,
+                query.combine(terms, rows),
+                session.gauge(terms, rows, needed=only_matches),
+                filters.text
+                or " ".join(term.value for term in terms if term.kind == "text" and term.weight > 0),
+                blend,
+                limit=limit,
+                offset=offset,
+                selection=session.local.within(filters),
+                only_matches=only_matches,
+            )
         return session.rank(
             query.combine(terms, rows),
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
             offset=offset,
-            filters=filters,
+            selection=session.held.within(filters),
             min_score=min_score,
             only_matches=only_matches,
         )
 
     def newest(self, filters: Filters = _ALL, *, limit: int = 10, offset: int = 0) -> list[Match]:
         """The photos that pass filters, those taken last first, those without a date at the end.
+
+        Where the filters ask for words, those that these fit best come first.
 
         Args:
             filters: Which photos.
@@ -702,7 +824,7 @@ class Library:
             session.gauge(terms, rows, needed=only_matches),
             limit=limit,
             offset=offset,
-            filters=filters,
+            selection=session.held.within(filters),
             min_score=min_score,
             only_matches=only_matches,
             leave_out=leave_out,
@@ -803,6 +925,140 @@ class Library:
         if address is None:
             return sending.to_shards(where, model, rows, progress=progress)
         return sending.to_milvus(address, model, rows, tell=self._listeners.tell, progress=progress)
+
+    def evaluate(
+        self,
+        captions: Path | str | None = None,
+        labels: Path | str | None = None,
+        *,
+        models: Sequence[str] = (),
+        templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
+        device: str = "auto",
+        again: bool = False,
+        progress: Progress = _silent,
+    ) -> Iterator[Evaluation]:
+        """How good models are on one's own photos, indexed or not; a library is not needed.
+
+        Args:
+            captions: A table of photos with captions, several a photo if need be.
+            labels: Folders of photos, one a label, or a table of photos with labels.
+            models: As for `index`; none for that of the library, or the default one where there is none.
+            templates: Prompts with `{}` for a label; several are averaged.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            again: Embed every photo now, stored embeddings or not, and measure how long it takes.
+            progress: As in `examine`.
+
+        Yields:
+            One evaluation a model, in order.
+
+        Raises:
+            UsageError: Neither captions nor labels, or they cannot be read.
+            PhotoError: None of the photos can be read.
+            ModelError: A model is unknown, or cannot be had.
+        """
+        from clipsearch import evaluation
+
+        if captions is None and labels is None:
+            raise UsageError("nothing to evaluate by", "name a table of captions, or --labels DIR")
+        templates = zeroshot.check_templates(templates)
+        sources: list[ModelSource | None] = [resolve(model) for model in models]
+        pairs = evaluation.read_captions(absolute(captions), self._listeners) if captions else []
+        labelled = evaluation.read_labels(absolute(labels), self._listeners) if labels else []
+        for source in sources or [None]:
+            yield evaluation.evaluate(
+                self._embedder(source, device, len(pairs) + len(labelled), again=again),
+                pairs,
+                labelled,
+                templates=templates,
+                listeners=self._listeners,
+                progress=progress,
+            )
+
+    def score(
+        self,
+        texts: Sequence[str],
+        pictures: Sequence[Path | str],
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        progress: Progress = _silent,
+    ) -> tuple[list[Score], list[Score]]:
+        """How similar every picture is to every text; a library is not needed.
+
+        Args:
+            texts: What the pictures are held against.
+            pictures: Files or folders, indexed or not.
+            model: As for `evaluate`.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            progress: As in `examine`.
+
+        Returns:
+            Scores text by text, best first; and pictures that cannot be read, with the reason.
+
+        Raises:
+            UsageError: No texts, or no pictures.
+            ModelError: The model is unknown, or cannot be had.
+        """
+        from clipsearch import scoring
+
+        wanted = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+        files = list(dict.fromkeys(picture_files(pictures)))
+        if not wanted or not files:
+            raise UsageError("no pictures to score" if wanted else "no texts to score pictures with")
+        return scoring.score_all(
+            self._embedder(None if model is None else resolve(model), device, len(files)),
+            wanted,
+            files,
+            lambda done: progress("scoring", "pictures", done, len(files)),
+        )
+
+    def score_rows(
+        self,
+        rows: Iterable[PairRow],
+        *,
+        total: int | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        progress: Progress = _silent,
+    ) -> Iterator[ScoredRow]:
+        """How similar the picture and the text in each row of a table are, in order, as the rows come.
+
+        Args:
+            rows: Of a `PairsFile`.
+            total: How many, if known.
+            model: As for `evaluate`.
+            device: `auto`, `cuda`, `mps` or `cpu`.
+            progress: As in `examine`.
+
+        Raises:
+            ModelError: The model is unknown, or cannot be had.
+        """
+        from clipsearch import scoring
+
+        return scoring.score_rows(
+            self._embedder(None if model is None else resolve(model), device, total),
+            rows,
+            lambda done: progress("scoring", "rows", done, total or 0),
+        )
+
+    def _embedder(
+        self, source: ModelSource | None, device: str, pictures: int | None = None, *, again: bool = False
+    ) -> Embedder:
+        from clipsearch.embedder import Embedder
+
+        try:
+            held = self._session().held
+        except NoLibraryError:
+            held = None
+        return Embedder(
+            source,
+            held,
+            self._encoders,
+            self._listeners,
+            device=device,
+            pictures=pictures,
+            again=again,
+        )
 
     def duplicates(
         self,

@@ -14,6 +14,7 @@ from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.catalog.likenesses import digests
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
+from clipsearch.catalog.texts import all_of, has_texts, ranked
 from clipsearch.holdings import Nearest
 from clipsearch.lock import writer_lock
 from clipsearch.projection import Projection
@@ -82,11 +83,13 @@ class LocalHoldings:
             )
         for sentence in unknown_tags(catalog, filters.tags):
             self._listeners.tell(sentence)
+        if filters.text is not None and not has_texts(catalog):
+            self._listeners.tell("no photo has a caption or words yet: clipsearch caption, clipsearch ocr")
         return scope_of(filters, roots, offline)
 
     def within(self, filters: Filters) -> LocalSelection:
         """See `Holdings.within`."""
-        return LocalSelection(self, self.scope(filters))
+        return LocalSelection(self, self.scope(filters), filters.text)
 
     def photo(self, key: int) -> Photo:
         """See `Holdings.photo`."""
@@ -161,21 +164,31 @@ class LocalHoldings:
 
 
 class LocalSelection:
-    """See `Selection`."""
+    """See `Selection`.
 
-    def __init__(self, held: LocalHoldings, scope: Scope) -> None:
+    Args:
+        held: The library.
+        scope: Of the filters.
+        words: That they ask for.
+
+    Attributes:
+        scope: The same.
+    """
+
+    def __init__(self, held: LocalHoldings, scope: Scope, words: str | None) -> None:
         self._held = held
-        self._scope = scope
+        self.scope = scope
+        self._words = words
 
     @cached_property
     def _among(self) -> NDArray[np.int64] | None:
         """Contents that may answer; None for all."""
-        return None if self._scope.everything else self._held.catalog.contents(self._scope)
+        return None if self.scope.everything else self._held.catalog.contents(self.scope)
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> Nearest:
         """See `Selection.nearest`."""
         ids, scores = self._held.vectors().search(vector, k, self._among)
-        held = self._held.catalog.photos(ids.tolist(), self._scope)
+        held = self._held.catalog.photos(ids.tolist(), self.scope)
         photos = [
             (score, photo)
             for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
@@ -185,18 +198,23 @@ class LocalSelection:
 
     def newest(self, limit: int, offset: int) -> list[Photo]:
         """See `Selection.newest`."""
-        return self._held.catalog.newest(self._scope, limit, offset)
+        catalog, end = self._held.catalog, offset + limit
+        if self._words is None:
+            return catalog.newest(self.scope, limit, offset)
+        best = list(ranked(catalog, all_of(self._words), self.scope, end))
+        found = catalog.photos(best, self.scope)
+        return [photo for content in best for photo in found.get(content, ())][offset:end]
 
     def months(self) -> list[MonthCount]:
         """See `Selection.months`."""
-        return overview.months(self._held.catalog, self._scope)
+        return overview.months(self._held.catalog, self.scope)
 
     def embeddings(self) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
         """See `Selection.embeddings`."""
         for ids, rows in self._held.vectors().blocks():
             order = np.argsort(ids)
             ordered = ids[order]
-            contents, keys, paths = self._held.catalog.paths(int(ordered[0]), int(ordered[-1]), self._scope)
+            contents, keys, paths = self._held.catalog.paths(int(ordered[0]), int(ordered[-1]), self.scope)
             places = np.searchsorted(ordered, contents)
             here = ordered[places] == contents
             if not here.all():  # contents of other blocks lie between those of this one
@@ -209,7 +227,7 @@ class LocalSelection:
     def photos(self) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """See `Selection.photos`; in the order in which they were first embedded."""
         for ids, rows in self._held.vectors().blocks():
-            held = self._held.catalog.photos(ids.tolist(), self._scope)
+            held = self._held.catalog.photos(ids.tolist(), self.scope)
             photos = [photo for content in ids.tolist() for photo in held.get(content, ())]
             places = [place for place, content in enumerate(ids.tolist()) for _ in held.get(content, ())]
             yield photos, rows[places]

@@ -124,6 +124,7 @@ class Filters:
         min_sides: Pixels of the shorter and of the longer side, at least.
         min_pixels: Pixels in all, at least.
         tags: Has all of these tags; upper and lower case are one.
+        text: Has these words in its caption or in the picture; see `clipsearch.catalog.texts.all_of`.
     """
 
     inside: Path | None = None
@@ -138,6 +139,7 @@ class Filters:
     min_sides: tuple[int, int] | None = None
     min_pixels: int = 0
     tags: tuple[str, ...] = ()
+    text: str | None = None
 
     def __bool__(self) -> bool:
         return self != Filters(within=self.within)

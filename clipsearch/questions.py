@@ -33,6 +33,7 @@ class Question:
         min_score: See there.
         only_matches: See there.
         include_self: As for `Library.similar`.
+        blend: See `Library.search`.
     """
 
     kind: Literal["search", "similar", "newest"]
@@ -42,6 +43,7 @@ class Question:
     min_score: float | None = None
     only_matches: bool = False
     include_self: bool = False
+    blend: float = 0.0
 
     def put_to(self, library: Library) -> list[Match]:
         """The library's answer.
@@ -58,7 +60,7 @@ class Question:
             "only_matches": self.only_matches,
         }
         if self.kind == "search":
-            return library.search(add=self.terms, **chosen)
+            return library.search(add=self.terms, blend=self.blend, **chosen)
         picture, *others = self.terms
         return library.similar(picture, add=others, include_self=self.include_self, **chosen)
 

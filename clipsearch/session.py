@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import TextEncoder
     from clipsearch.encoders.shared import Encoders
-    from clipsearch.holdings import Holdings
+    from clipsearch.holdings import Holdings, Selection
     from clipsearch.local import LocalHoldings
     from clipsearch.photos.guarded import Decoder
     from clipsearch.projection import Projection
@@ -243,8 +243,11 @@ class Session:
         return self._encoders.encode_image(pixels, model, self._listeners)
 
     def newest(self, filters: Filters, limit: int, offset: int = 0) -> list[Photo]:
-        """Photos that pass the filters, those taken last first, without the first `offset`."""
-        _check_page(limit, offset)
+        """Photos that pass the filters, without the first `offset`.
+
+        Those taken last come first; or, where words are asked for, those that they fit best.
+        """
+        check_page(limit, offset)
         return self.held.within(filters).newest(limit, offset)
 
     def rank(
@@ -254,7 +257,7 @@ class Session:
         *,
         limit: int,
         offset: int = 0,
-        filters: Filters,
+        selection: Selection,
         min_score: float | None,
         only_matches: bool = False,
         leave_out: frozenset[int] = frozenset(),
@@ -266,13 +269,13 @@ class Session:
             gauge: Tells how good a match is.
             limit: At most this many.
             offset: Leave out so many of the best.
-            filters: Which may answer.
+            selection: Which may answer.
             min_score: The least cosine.
             only_matches: Leave out what is weak, and look no further after a hundred such in a row.
             leave_out: Contents that may not answer.
         """
-        _check_page(limit, offset)
-        selection, end = self.held.within(filters), offset + limit
+        check_page(limit, offset)
+        end = offset + limit
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, self.held)
         k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
@@ -300,6 +303,18 @@ class Session:
             for rank, ((score, photo), one) in enumerate(zip(page, strengths, strict=True), offset + 1)
         ]
 
+    def judge(
+        self, contents: Sequence[int], vector: NDArray[np.float32], gauge: Gauge | None, scope: Scope
+    ) -> list[Match]:
+        """Contents as matches of a unit vector, in no order: the photos within `scope` that have a vector."""
+        held = self.catalog.photos(contents, scope)
+        vectors = self.held.vectors_of([photo for copies in held.values() for photo in copies])
+        photos = [photo for content in vectors for photo in held[content]]
+        return [
+            Match(0, float(_unit(vectors[photo.content]) @ vector), photo, *rating)
+            for photo, rating in zip(photos, _Ratings(gauge, self.held).of(photos), strict=True)
+        ]
+
     def stored_embeddings(
         self, filters: Filters
     ) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
@@ -324,7 +339,7 @@ class Session:
     ) -> Iterator[tuple[list[None], list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
-        for path in _expand(paths):
+        for path in picture_files(paths):
             try:
                 row = self.encode_picture(Term(str(path), 1.0, "image"))
             except (PhotoError, UsageError) as error:
@@ -338,7 +353,12 @@ class Session:
             raise PhotoError("none of these files could be read", "the lines above say why")
 
 
-def _check_page(limit: int, offset: int) -> None:
+def check_page(limit: int, offset: int) -> None:
+    """Refuse pages that there cannot be.
+
+    Raises:
+        UsageError: They are none.
+    """
     if limit < 1:
         raise UsageError(f"limit {limit}", "ask for at least 1")
     if offset < 0:
@@ -369,7 +389,7 @@ def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
     return wide / np.linalg.norm(wide)
 
 
-def _expand(paths: Sequence[Path | str]) -> Iterator[Path]:
+def picture_files(paths: Sequence[Path | str]) -> Iterator[Path]:
     """The picture files that files and folders name."""
     from clipsearch.photos.scan import FoundFile, scan
 

@@ -115,6 +115,12 @@ def _photos(catalog: Catalog, names: dict[int, tuple[str, ...]], scope: Scope) -
             yield TaggedPhoto(photo.path, words)
 
 
+def chosen_tags(session: Session, wanted: NDArray[np.int64], progress: Progress) -> Iterator[Choice]:
+    """What may be said of contents with the words that `tag` chooses from, a batch at a time."""
+    judge = _tagger(session, tags.vocabulary(session.catalog), progress)
+    return _chosen(session, wanted, judge, progress)
+
+
 def _tagger(session: Session, own: Sequence[str], progress: Progress) -> Tagger:
     return tagger(
         own or builtin_vocabulary(),

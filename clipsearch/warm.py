@@ -66,11 +66,14 @@ class WarmLibrary:
         filters: Filters = _ALL,
         min_score: float | None = None,
         only_matches: bool = False,
+        blend: float = 0.0,
     ) -> list[Match]:
         """See `Library.search`."""
         terms = terms_of([text] if text or not (add or subtract) else [])
         terms += terms_of(add, subtract)
-        return self._answer(Question("search", tuple(terms), limit, filters, min_score, only_matches))
+        return self._answer(
+            Question("search", tuple(terms), limit, filters, min_score, only_matches, blend=blend)
+        )
 
     def newest(self, filters: Filters = _ALL, *, limit: int = 10) -> list[Match]:
         """See `Library.newest`."""

@@ -25,7 +25,7 @@ def age(database: Path) -> None:
         connection.executemany("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", segments)
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             if table not in before:
-                connection.execute(f"DROP TABLE {table}")
+                connection.execute(f"DROP TABLE IF EXISTS {table}")  # some go with another
                 continue
             for column in _columns(connection, table) - columns[table]:
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")

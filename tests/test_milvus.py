@@ -329,6 +329,11 @@ def test_commands_answer_as_in_a_folder(photos: Path, tmp_path: Path, capsysbina
     ):
         here = run(capsysbinary, *words)
         assert run(capsysbinary, *words, "--library", there) == here
+    here = run(capsysbinary, "score", "red", "--format", "jsonl", "--", str(photos))
+    assert here[0] == 0
+    assert (
+        run(capsysbinary, "score", "--library", there, "red", "--format", "jsonl", "--", str(photos)) == here
+    )
     for words in (["classify", "--labels", "red,blue", "--format", "jsonl"], ["export", "--format", "jsonl"]):
         here, other = (run(capsysbinary, *words, *where) for where in ([], ["-L", str(tmp_path / "c.db")]))
         assert other[0] == here[0] == 0
@@ -361,6 +366,10 @@ def test_what_a_collection_cannot_do_is_said_in_one_line(tmp_path: Path, capsysb
         ["concept", "learn", "x", "--like", "."],
         ["search", "@x"],
         ["search", "--tag", "beach"],
+        ["search", "--text", "beach"],
+        ["search", "beach", "--blend", "0.5"],
+        ["caption"],
+        ["ocr", "--list"],
     ):
         code, out, err = run(capsysbinary, *words, "-L", there)
         assert (code, out) == (2, b""), words

@@ -21,6 +21,7 @@ import pytest
 from mean_color import paint
 from PIL import Image
 from program import install
+from written import write
 
 from clipsearch import Library, index_run, warm
 from clipsearch.cli import main
@@ -73,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
         with Library.open(home.library) as library:
             library.index([photos, home.folder / "drive"])
             library.learn("rot", [photos / "red.png"])
+    write(home.library, "caption", {"red.png": "a red fox", "dated.jpg": "a fox, running"})
     shutil.rmtree(home.folder / "drive")
     return home
 
@@ -183,6 +185,11 @@ SEARCHES = [
     ["search", "red", "--after", "2022", "--before", "2024-01-01T10:00", "--format", "json"],
     ["search", "red", "--preview"],
     ["search", "red", "--copy-to", "copies", "--dry-run"],
+    ["search", "--text", "red fox", "--format", "json"],
+    ["search", "red", "--text", "fox"],
+    ["search", "red", "--blend", "0.5", "--format", "json"],
+    ["search", "blue", "--text", "fox", "--blend", "1", "--only-matches"],
+    ["similar", "../photos/red.png", "--text", "fox"],
     ["similar", "../photos/red.png"],
     ["similar", "../photos/red.png", "--include-self", "--add", "blue"],
     ["similar", "new red.png", "--limit", "2", "--format", "json"],
@@ -191,6 +198,7 @@ SEARCHES = [
 NOTHING = [
     ["search", "red", "--near", "38.7,-9.1", "--within", "20km"],
     ["search", "red", "--tag", "beach"],
+    ["search", "--text", "walrus"],
     ["search", "red", "--in", "/nowhere"],
     ["search", "red", "--only-matches", "--format", "json"],
 ]
@@ -202,6 +210,8 @@ WRONG = [
     ["search", "@nobody"],
     ["search", "red", "--add", "missing.jpg"],
     ["search", "red", "--on", "never"],
+    ["search", "red", "--text", "-"],
+    ["search", "red", "--blend", "0.5", "--min-score", "0.1"],
     ["similar", "broken.jpg"],
     ["similar", "missing.jpg"],
     ["similar", "~nobody/missing.jpg"],
@@ -221,6 +231,8 @@ def test_a_server_answers_as_the_command_does_by_itself(
 ) -> None:
     by_itself = cold(capfdbinary, home, *command)
     assert by_itself[0] == code, by_itself
+    lines = by_itself[2].splitlines()
+    assert len(set(lines)) == len(lines), "nothing is told twice"
     assert only_warm(capfdbinary, home, *command) == by_itself
     assert only_warm(capfdbinary, home, *command) == by_itself, "and the second time"
 
@@ -463,9 +475,10 @@ def test_questions_and_answers_pass_whole() -> None:
         shape="square",
         min_sides=(1, 2),
         tags=("beach",),
+        text='fox "in snow"',
     )
     terms = (Term("rot", -0.5, "concept"), Term(f"/a/{ODD}", 1.0, "image"))
-    question = Question("similar", terms, 7, filters, -0.1, only_matches=True, include_self=True)
+    question = Question("similar", terms, 7, filters, -0.1, only_matches=True, include_self=True, blend=0.3)
     assert question_of(json.loads(json.dumps(question.plain()))) == question
     photo = Photo(1, 2, Path("/a") / ODD, 3, 4, 5, Metadata(moment, "N", None, Place(0.1, 0.2)))
     for match in (Match(1, 0.1 + 0.2, photo, "weak", -3.3), Match(2, None, photo)):

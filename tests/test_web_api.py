@@ -22,6 +22,7 @@ from mean_color import paint
 from PIL import Image
 from program import install
 from serving import served
+from written import write
 
 from clipsearch import Library
 from clipsearch.catalog.catalog import Catalog
@@ -78,6 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         patch.setenv("CLIPSEARCH_CACHE", str(folder / "cache"))
         with Library.open(folder / "library") as library:
             library.index([folder / "photos"])
+            write(library.path, "caption", {"green.png": "a fox, a fox", "turned.jpg": "One Fox in a meadow"})
             with served(library) as client:
                 yield Home(folder / "photos", folder / "library", client)
 
@@ -112,6 +114,8 @@ SEARCHES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a bound", {"q": "green", "min_score": 0.9}, ("search", "green", "--min-score", "0.9")),
     ("a filter", {"q": "red", "glob": "*.jpg"}, ("search", "red", "--glob", "*.jpg")),
     ("a filter alone", {"on": "2023-05"}, ("search", "--on", "2023-05")),
+    ("words", {"text": "fox"}, ("search", "--text", "fox")),
+    ("a text within words", {"q": "red", "text": "fox"}, ("search", "red", "--text", "fox")),
     ("a shape", {"shape": "portrait"}, ("search", "--portrait")),
     ("a camera", {"camera": "nikon", "min_size": "600x900"}, ("search", "--camera", "nikon")),
 ]

@@ -77,3 +77,44 @@ def make_local_dir(folder: Path, *, seed: int = 0, siglip: bool = False) -> Path
         folder / "open_clip_model.safetensors",
     )
     return folder
+
+
+def make_coca(folder: Path, *, seed: int = 0) -> Path:
+    """Write a random CoCa model, which captions pictures: see `make_local_dir`."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    small = {"context_length": 76, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+    config: dict[str, Any] = {
+        "embed_dim": DIM,
+        "vision_cfg": {
+            "image_size": IMAGE_SIZE,
+            "layers": 2,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 8,
+            "attentional_pool": True,
+            "attn_pooler_heads": 2,
+            "attn_pooler_queries": 8,
+            "output_tokens": True,
+        },
+        "text_cfg": small | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": small | {"attn_pooler_heads": 2},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.CoCa(**config)
+        for name, weight in model.named_parameters():
+            if "text_projection" in name:  # OpenCLIP leaves the decoder's as the memory was
+                weight.data = torch.randn_like(weight)
+            elif "token_embedding" in name or "cross_attn" in name or "attn_pool" in name:
+                weight.data = torch.randn_like(weight)  # so that captions differ between pictures
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {"model_cfg": config | {"custom_text": True}, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(described), encoding="utf-8")
+    save_file(
+        {name: value.clone().contiguous() for name, value in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    return folder

@@ -20,6 +20,7 @@ import numpy as np
 from clipsearch.catalog import schema
 from clipsearch.catalog.connection import atomic, connect, sound_values, spoken_errors
 from clipsearch.catalog.scope import teach
+from clipsearch.catalog.texts import drop_orphan_texts
 from clipsearch.catalog.vector import pack, unpack
 from clipsearch.errors import LibraryDamagedError, NoLibraryError, UsageError
 from clipsearch.types import (
@@ -603,6 +604,7 @@ class Catalog:
         self.connection.execute(
             "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id)"
         )
+        drop_orphan_texts(self.connection)
 
     # -- projection and runs -------------------------------------------------------------------
 

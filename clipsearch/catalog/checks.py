@@ -62,6 +62,10 @@ _SOUND = {
     " AND length(vector) = 4 * (SELECT dim FROM model WHERE model.id = concept.model)"
     " AND typeof(slope) = 'real' AND typeof(offset) = 'real'"
     " AND typeof(liked) = 'integer' AND typeof(unliked) = 'integer'",
+    "written": " AND ".join(
+        f"({column} IS NULL OR is_text(CAST({column} AS BLOB)))"
+        for column in ("caption", "captioner", "words", "reader")
+    ),
     "projection": "typeof(first) = 'integer' AND typeof(last) = 'integer' AND typeof(bytes) = 'integer'"
     " AND typeof(rows) = 'integer' AND is_text(CAST(file AS BLOB)) AND instr(file, '/') = 0",
 }

@@ -17,6 +17,7 @@ from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.checks import drop_unsound_rows, read_all_again
 from clipsearch.catalog.connection import DATABASE_ERRORS, PAGE_SIZE, PRIVATE, connect, spoken_errors
+from clipsearch.catalog.texts import mend_index
 from clipsearch.catalog.vector import checksum_of
 from clipsearch.errors import LibraryDamagedError, LibraryWriteError
 from clipsearch.new_file import flush_folder
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # All that is worth saving; the parents first. Files of vectors are written anew, tags are given anew.
-_TABLES = ("model", "root", "content", "photo", "embedding", "run", "vocabulary", "concept")
-_LATER = ("vocabulary", "concept")  # which older formats do not have
+_TABLES = ("model", "root", "content", "photo", "embedding", "run", "vocabulary", "concept", "written")
+_LATER = ("vocabulary", "concept", "written")  # which older formats do not have
 _STEP = 4096  # rows read at a time where nothing is wrong
 _SMALLEST_ROW = 32  # bytes: bounds the ids that a damaged table may hold
 _LOG = "-wal"
@@ -71,6 +72,7 @@ def salvage(folder: Path) -> Salvaged:
                 with spoken_errors(old):
                     _copy_rows(source, new.connection)
                 drop_unsound_rows(new)
+                mend_index(new)
                 read_all_again(new)
                 models = new.models()
                 photos, vectors = new.count_photos(), sum(new.count_embeddings(key) for key, _ in models)

@@ -177,6 +177,25 @@ def _tags_and_concepts(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
+def _written(connection: sqlite3.Connection) -> None:
+    """Captions and words in pictures, and a full-text index over both; see `clipsearch.catalog.texts`."""
+    connection.execute("""
+        CREATE TABLE written (
+            id INTEGER PRIMARY KEY,               -- of the content
+            caption TEXT,                         -- NULL where nobody has looked yet, else it may be empty
+            captioner TEXT,                       -- the model it is of
+            words TEXT,                           -- as in the picture, line by line
+            reader TEXT                           -- what has read them
+        )
+    """)
+    connection.execute("""
+        CREATE VIRTUAL TABLE full_text USING fts5(
+            caption, words, content = 'written', content_rowid = 'id',
+            tokenize = 'unicode61 remove_diacritics 2'
+        )
+    """)
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
 MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _first_tables,
@@ -185,6 +204,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _metadata,
     _likenesses,
     _tags_and_concepts,
+    _written,
 )
 VERSION = len(MIGRATIONS)
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from clipsearch.catalog.texts import all_of
 from clipsearch.globs import composed, translate
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ def _described(filters: Filters) -> Iterator[tuple[str, tuple[object, ...]]]:
         where = " AND ".join(condition for condition, _ in facts)
         yield f"photo.content IN (SELECT id FROM content WHERE {where})", tuple(chain(*(b for _, b in facts)))
     bearing = "SELECT content_tag.content FROM content_tag JOIN tag ON tag.id = content_tag.tag"
+    if filters.text is not None:
+        yield (
+            "photo.content IN (SELECT rowid FROM full_text WHERE full_text MATCH ?)",
+            (all_of(filters.text),),
+        )
     for tag in filters.tags:
         yield f"photo.content IN ({bearing} WHERE folded(name) = folded(?))", (tag,)
 

@@ -57,8 +57,12 @@ def _filters(
     tag: Annotated[
         list[str] | None, _option(metavar="TAG", help="Has this tag; of several, all (see clipsearch tag).")
     ] = None,
+    text: Annotated[
+        str | None,
+        _option(metavar="WORDS", help="Has these words in it, or in its caption (see ocr, caption)."),
+    ] = None,
 ) -> Filters:
-    words = (inside, glob, after, before, on, camera, lens, near, within, min_size, tag or None)
+    words = (inside, glob, after, before, on, camera, lens, near, within, min_size, tag or None, text)
     if all(word is None for word in words) and not (landscape or portrait or square):
         return NO_FILTERS
     from clipsearch.filters import parse
@@ -80,6 +84,7 @@ def _filters(
         shape=shapes[0] if shapes else None,
         min_size=min_size,
         tags=tag or (),
+        text=text,
     )
 
 

@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
             'clipsearch search "golden retriever" --add pool.jpg --subtract 2:fruit',
             "clipsearch search sunset --on 2023-08 --near 38.7,-9.1 --landscape",
             "clipsearch search --camera nikon --after 2024 --format jsonl",
+            'clipsearch search --text "invoice 2023"',
             "clipsearch search cat --preview --html cats.html",
             "clipsearch search cat -n 100 --only-matches --copy-to cats",
             "clipsearch search cat -n 100 -0 | xargs -0 ls -l",
@@ -66,6 +67,16 @@ def search(
     filters: Filtered = NO_FILTERS,
     min_score: MinScore = None,
     only_matches: OnlyMatches = False,
+    blend: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            help="Let captions and words in photos count, too: [cyan]0.3[/cyan] of the whole.",
+            show_default=False,
+        ),
+    ] = 0.0,
     output: OutputFormat = None,
     null: Null = False,
     showing: Shown = NOT_SHOWN,
@@ -76,11 +87,12 @@ def search(
 
     Best first: rank, score (cosine similarity), how strong a match it is, date
     taken, path.
-    Without a query: the photos that pass the filters, those taken last first.
+    Without a query: the photos that pass the filters, those taken last first
+    (with --text, those that its words fit best).
     """
     form = chosen(output, null=null)
     with open_for_search(library) as opened:
-        if filters and not (query or add or subtract or min_score is not None or only_matches):
+        if filters and not (query or add or subtract or min_score is not None or only_matches or blend):
             matches = opened.newest(filters, limit=limit)
         else:
             matches = opened.search(
@@ -91,6 +103,7 @@ def search(
                 filters=filters,
                 min_score=min_score,
                 only_matches=only_matches,
+                blend=blend,
             )
     title = " ".join([*(query or ()), *_signed(add, subtract)]) or "newest photos"
     return _answer(title, matches, form, null=null, showing=showing, collecting=collecting)

@@ -76,7 +76,7 @@ def write_records(
     sys.stdout.flush()
     write = sys.stdout.buffer.write
     count = 0
-    csv_writer = csv.writer(_CsvOutput())
+    csv_writer = csv.writer(CsvOutput())
     for count, record in enumerate(records, 1):
         first = count == 1
         if output is Format.JSON:
@@ -104,7 +104,7 @@ def write_json(value: object) -> None:
     sys.stdout.write(text + "\n")
 
 
-class _CsvOutput:
+class CsvOutput:
     r"""Where the CSV writer writes to, a row at a time.
 
     Rows end in a bare line feed, for the tools of Unix. The writer itself must think of `\r\n`: it
@@ -112,6 +112,7 @@ class _CsvOutput:
     """
 
     def write(self, row: str) -> int:
+        """Write one row, complete."""
         line = row.removesuffix("\r\n") + "\n"
         return sys.stdout.buffer.write(line.encode("utf-8", errors=sys.getfilesystemencodeerrors()))
 

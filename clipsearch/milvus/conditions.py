@@ -59,6 +59,8 @@ def condition_of(filters: Filters) -> Condition:
     """
     if filters.tags:
         raise UsageError("the photos of a Milvus collection have no tags", "leave --tag away")
+    if filters.text is not None:
+        raise UsageError("the photos of a Milvus collection have no captions and words", "leave --text away")
     expressions = list(_expressions(filters))
     checks = list(_checks(filters))
     fields = tuple(field for _, read in checks for field in read)

@@ -126,6 +126,10 @@ def _filters(
         Query(max_length=30, description="At least `1920x1080`, `3000` (the longer side) or `8MP`."),
     ] = None,
     tag: Annotated[list[str], Query(max_length=20, description="Has this tag; of several, all.")] = [],  # noqa: B006
+    text: Annotated[
+        str | None,
+        Query(max_length=_TEXT, description="Has these words in it, or in its caption: `invoice 2023`."),
+    ] = None,
 ) -> Filters:
     return parse(
         inside=None if inside is None else folder(request, "in"),
@@ -140,6 +144,7 @@ def _filters(
         shape=shape,
         min_size=min_size,
         tags=tag,
+        text=text,
     )
 
 
