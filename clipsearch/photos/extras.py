@@ -61,7 +61,7 @@ _BY_SUFFIX = {suffix: extra for extra in EXTRAS for suffix in extra.suffixes}
 
 
 def suffix_of(path: bytes) -> bytes:
-    """What stands behind the last dot of a file's name, in lower case; empty where nothing stands before it."""
+    """What stands behind the last dot of a file's name, in lower case; empty where nothing is before it."""
     stem, _, suffix = path.rpartition(b"/")[2].rpartition(b".")
     return suffix.lower() if stem else b""
 

@@ -72,7 +72,9 @@ def open_jxl(stream: io.BytesIO, name: str) -> ImageFile:
         PhotoError: The plugin is not installed.
     """
     try:
-        from pillow_jxl import JpegXLImagePlugin as plugin
+        import pillow_jxl.JpegXLImagePlugin
+
+        plugin = pillow_jxl.JpegXLImagePlugin
     except ImportError as error:
         raise JXL.missing() from error
     plugin.DECODE_THREADS = 0  # as many threads as cores already read

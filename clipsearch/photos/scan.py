@@ -27,9 +27,9 @@ PICTURE_SUFFIXES = frozenset().union(
     *(extra.suffixes for extra in EXTRAS),
 )
 
-# A camera that writes RAW and JPEG gives both one name, and so does a phone whose photos move. The movie of a
-# Live Photo lasts three seconds and is always .mov, or .mp4 where a service has renamed it; those of an iPhone
-# have 2 to 8 MB. A larger one beside a picture of the same name is a film with its poster.
+# A camera that writes RAW and JPEG gives both one name, and so does a phone whose photos move. The movie of
+# a Live Photo lasts three seconds and is always .mov, or .mp4 where a service has renamed it; those of an
+# iPhone have 2 to 8 MB. A larger one beside a picture of the same name is a film with its poster.
 _STILLS = frozenset((b"jpg", b"jpeg", b"heic", b"heif", b"hif"))
 _APPLE_STILLS = frozenset((b"heic", b"heif"))
 _LIVE_BYTES = 25_000_000
@@ -199,7 +199,7 @@ class _Walk:
         yield from () if entries else (AbsentFolder(folder),)
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
-        stills: set[tuple[bytes, bytes]] | None = None
+        siblings = _Siblings(entries, prefix, self.excluded)
         subfolders: list[bytes] = []
         trouble: OSError | None = None
         for entry in entries:
@@ -215,31 +215,21 @@ class _Walk:
                 continue
             if found is None or (self.excluded is not None and self.excluded(name, path)):
                 continue
-            if isinstance(found, FoundFile):
-                extra = extra_of(name)
-                if extra is not None and stills is None:
-                    stills = self._stills(entries, prefix)
-                if extra is not None and stills and _belongs(found, extra, stills):
-                    yield LeftOut(path, None)
-                else:
-                    yield LeftOut(path, extra) if extra in self.missing else found
-            elif isinstance(found, AbsentFolder):
-                yield found
+            if isinstance(found, FoundFile | AbsentFolder):
+                yield self._judged(found, siblings) if isinstance(found, FoundFile) else found
             elif _worth_entering(name, originals_only):
                 (subfolders if found == "folder" else self.links).append(path)
         if trouble is not None:
             yield UnreadableFolder(folder, _reason(trouble))
         self.folders.extend(reversed(subfolders))
 
-    def _stills(self, entries: Sequence[os.DirEntry[bytes]], prefix: bytes) -> set[tuple[bytes, bytes]]:
-        """Names in lower case, and suffixes, of the pictures in a folder that another file may belong to."""
-        names = [entry.name for entry in entries if not entry.name.startswith(b".")]
-        found = {(name.rpartition(b".")[0].lower(), suffix_of(name)): name for name in names}
-        return {
-            key
-            for key, name in found.items()
-            if key[1] in _STILLS and not (self.excluded is not None and self.excluded(name, prefix + name))
-        }
+    def _judged(self, file: FoundFile, siblings: _Siblings) -> FoundFile | LeftOut:
+        extra = extra_of(file.path)
+        if extra is None:
+            return file
+        if siblings.own(file, extra):
+            return LeftOut(file.path, None)
+        return LeftOut(file.path, extra) if extra in self.missing else file
 
     def _entries(self, folder: bytes, *, again: bool) -> list[os.DirEntry[bytes]] | None:
         """What is in a folder, by name; None where it has been walked, unless it may be walked `again`."""
@@ -274,17 +264,40 @@ def _look_at(
     return None
 
 
-def _belongs(file: FoundFile, extra: Extra, stills: set[tuple[bytes, bytes]]) -> bool:
-    """Whether a file is the RAW or the movie of a picture beside it."""
-    name = file.path.rpartition(b"/")[2]
-    stem, suffix = name.rpartition(b".")[0].lower(), suffix_of(name)
-    if extra is RAW:
-        owners = _STILLS
-    elif extra is VIDEO and file.size <= _LIVE_BYTES and suffix in {b"mov", b"mp4"}:
-        owners = _STILLS if suffix == b"mov" else _APPLE_STILLS
-    else:
-        return False
-    return any((stem, owner) in stills for owner in owners)
+class _Siblings:
+    """The files of one folder, asked whether a RAW file or a movie belongs to a picture among them."""
+
+    def __init__(
+        self, entries: Sequence[os.DirEntry[bytes]] | None, prefix: bytes, excluded: Excluded | None
+    ) -> None:
+        self._entries, self._prefix, self._excluded = entries or (), prefix, excluded
+        self._stills: set[tuple[bytes, bytes]] | None = None
+
+    def own(self, file: FoundFile, extra: Extra) -> bool:
+        """Whether there is such a picture."""
+        suffix = suffix_of(file.path)
+        if extra is RAW:
+            owners = _STILLS
+        elif extra is VIDEO and file.size <= _LIVE_BYTES and suffix in {b"mov", b"mp4"}:
+            owners = _STILLS if suffix == b"mov" else _APPLE_STILLS
+        else:
+            return False
+        if self._stills is None:
+            self._stills = set(self._named())
+        stem = _stem(file.path)
+        return any((stem, owner) in self._stills for owner in owners)
+
+    def _named(self) -> Iterator[tuple[bytes, bytes]]:
+        """Stem and suffix of each picture that the walk does not pass by."""
+        for entry in self._entries:
+            name, suffix = entry.name, suffix_of(entry.name)
+            if suffix in _STILLS and not name.startswith(b"."):  # noqa: SIM102 - the costly question last
+                if self._excluded is None or not self._excluded(name, self._prefix + name):
+                    yield _stem(name), suffix
+
+
+def _stem(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2].rpartition(b".")[0].lower()
 
 
 def _name(entry: os.DirEntry[bytes]) -> bytes:
