@@ -11,11 +11,13 @@ import numpy as np
 from clipsearch import zeroshot
 from clipsearch.catalog.catalog import Catalog, nothing_indexed
 from clipsearch.catalog.concepts import concept, concepts
+from clipsearch.catalog.frames import answering, frames_of, shown
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
 from clipsearch.concepts import MARK, check_name, unknown
 from clipsearch.errors import ModelError, PhotoError, UsageError
-from clipsearch.photos.files import read_bytes
+from clipsearch.photos.extras import is_video
+from clipsearch.photos.files import digest_of, read_bytes
 from clipsearch.projection import Projection
 from clipsearch.roots import absolute, is_offline
 from clipsearch.strength import Gauge
@@ -170,6 +172,8 @@ class Session:
         stored = None if content is None else self.catalog.vector(content, key)
         if stored is not None:
             return content, _unit(stored)
+        if data is None and term.kind == "image" and is_video(os.fsencode(term.value)):
+            return content, self._embed_video(absolute(term.value))
         if data is None:
             raise PhotoError(f"{term.value}: it is not embedded yet", "index its folder again")
         try:
@@ -187,6 +191,8 @@ class Session:
         else:
             path = absolute(term.value)
             try:
+                if is_video(os.fsencode(path)):
+                    return catalog.content_of(digest_of(os.fsencode(path))[0]), None
                 data, _, _ = read_bytes(path)
             except FileNotFoundError:
                 # On a drive that is unplugged now, its embedding is still here.
@@ -200,17 +206,29 @@ class Session:
                 raise PhotoError(f"{path}: {error.message}", error.hint) from error
         return catalog.content_of(hashlib.sha256(data).digest()), data
 
+    def _embed_video(self, path: Path) -> NDArray[np.float32]:
+        """`(dim,)` unit embedding of the first frame of a video that shows something."""
+        _, model = self.model()
+        try:
+            pixels = self._guarded().film(os.fsencode(path), model.preprocessing).pixels[0]
+        except PhotoError as error:
+            raise PhotoError(f"{path}: {error.message}", error.hint) from error
+        return self._encoders.encode_image(pixels, model, self._listeners)
+
+    def _guarded(self) -> Decoder:
+        from clipsearch.photos.guarded import Decoder
+
+        self._decoder = self._decoder or Decoder()
+        return self._decoder
+
     def embed(self, data: bytes) -> NDArray[np.float32]:
         """`(dim,)` unit embedding of the bytes of a picture.
 
         Raises:
             PhotoError: It is none that can be read.
         """
-        from clipsearch.photos.guarded import Decoder
-
         _, model = self.model()
-        self._decoder = self._decoder or Decoder()
-        pixels = self._decoder.decode(data, model.preprocessing).pixels
+        pixels = self._guarded().decode(data, model.preprocessing).pixels
         return self._encoders.encode_image(pixels, model, self._listeners)
 
     def scope(self, filters: Filters) -> Scope:
@@ -258,7 +276,8 @@ class Session:
         _check_page(limit, offset)
         catalog, vectors, end = self.catalog, self.vectors(), offset + limit
         scope = self.scope(filters)
-        among = None if scope.everything else catalog.contents(scope)
+        among = None if scope.everything else answering(catalog, scope)
+        leave_out |= frozenset(frame for content in leave_out for frame in frames_of(catalog, content))
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, catalog, self.model()[0])
         k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
@@ -278,16 +297,21 @@ class Session:
                     for (content, score), left_out in zip(scored.items(), weak, strict=True)
                     if not left_out
                 }
-            photos = catalog.photos(list(scored), scope)
-            # Contents whose photos are all gone are still among the vectors: look further for as many.
-            enough = sum(map(len, photos.values())) >= end or is_hopeless
+            photos = shown(catalog, list(scored), scope)
+            # Contents whose photos are all gone are still among the vectors: look further for as many. And of
+            # a video, only the best frame answers.
+            enough = len({photo.id for held in photos.values() for photo in held}) >= end or is_hopeless
             if enough or len(ids) < k or scores[-1] < floor:
                 break
             k *= 4
-        found = sorted(
+        ordered = sorted(
             ((scored[content], photo) for content, held in photos.items() for photo in held),
             key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
-        )[offset:end]
+        )
+        best: dict[int, tuple[float, Photo]] = {}
+        for score, photo in ordered:
+            best.setdefault(photo.id, (score, photo))
+        found = list(best.values())[offset:end]
         rated = ratings.of([photo.content for _, photo in found])
         return [
             Match(rank, score, photo, *one)

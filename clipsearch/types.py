@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -120,6 +120,7 @@ class Photo:
         height: Pixels, upright.
         size: Bytes.
         metadata: What it says about itself.
+        seconds: Where in a video the frame is that is meant; None for photos, and for a video as a whole.
     """
 
     id: int
@@ -129,6 +130,7 @@ class Photo:
     height: int
     size: int
     metadata: Metadata = Metadata()
+    seconds: float | None = None
 
     @property
     def taken(self) -> datetime | None:
@@ -386,6 +388,9 @@ class IndexReport:
         skipped: Files that could not be read, in this run.
         still_skipped: Files skipped earlier and unchanged since: not tried again.
         embedded: Contents that went through the model.
+        frames: Frames of videos that did, beside the first of each.
+        companions: RAW files and movies of Live Photos that belong to the picture beside them.
+        missing: Files that were left out because the extra that reads them is not installed, by its name.
         offline: Roots that could not be reached, and in roots empty folders and links to nothing; the
             photos known there were kept.
         unreadable: Folders that could not be listed; their photos were kept.
@@ -403,6 +408,9 @@ class IndexReport:
     skipped: int = 0
     still_skipped: int = 0
     embedded: int = 0
+    frames: int = 0
+    companions: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
     offline: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
     interrupted: bool = False

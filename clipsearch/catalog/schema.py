@@ -177,6 +177,19 @@ def _tags_and_concepts(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
+def _frames(connection: sqlite3.Connection) -> None:
+    """What videos show: their own content, which is the first frame, and contents that no photo has."""
+    connection.execute("""
+        CREATE TABLE frame (
+            id INTEGER PRIMARY KEY REFERENCES content ON DELETE CASCADE, -- which content it is
+            video INTEGER NOT NULL REFERENCES content ON DELETE CASCADE,
+            seconds REAL NOT NULL,                -- from the video's start
+            total INTEGER NOT NULL                -- frames that the video has
+        )
+    """)
+    connection.execute("CREATE INDEX frame_video ON frame (video)")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
 MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _first_tables,
@@ -185,6 +198,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _metadata,
     _likenesses,
     _tags_and_concepts,
+    _frames,
 )
 VERSION = len(MIGRATIONS)
 
