@@ -156,7 +156,7 @@ class Indexer:
         return whole
 
     def _left_out(self, root: int, left_out: Sequence[LeftOut]) -> list[bytes]:
-        """Count what the walk has left out; returns what the library has of it, from when it could be read."""
+        """Count what the walk has left out; returns what the library has of it, from better times."""
         counts = Counter(item.missing.name for item in left_out if item.missing is not None)
         self._count(companions=sum(item.missing is None for item in left_out))
         self._report = replace(self._report, missing=dict(Counter(self._report.missing) + counts))
@@ -210,10 +210,8 @@ class Indexer:
         if self._fresh and self._encoder is None:
             self._load()  # it says how many make a batch: no more than that may be lost with a kill
         part = -(-self._batch_size // _PARTS)
-        if (
-            sum(item.count for item in self._fresh) >= part
-            or len(self._known) + len(self._refused) >= _COMMIT
-        ):
+        settled = len(self._known) + len(self._refused)
+        if sum(item.count for item in self._fresh) >= part or settled >= _COMMIT:
             self._dispatch()
             if len(self._under_way) >= _PARTS:
                 self._commit()

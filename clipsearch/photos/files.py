@@ -12,8 +12,8 @@ from clipsearch.errors import PhotoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
-    from typing import BinaryIO
 
 # A picture is read whole, once, for its hash and its pixels. Larger files are no photos.
 MAX_BYTES = 1 << 30
@@ -26,7 +26,7 @@ def read_bytes(path: Path | bytes) -> tuple[bytes, int, int]:
         PhotoError: It is empty, too large, or no regular file; devices and pipes are never waited for.
         OSError: It cannot be read.
     """
-    with _opened(path) as stream:
+    with open_regular(path) as stream:
         facts = os.fstat(stream.fileno())
         if facts.st_size > MAX_BYTES:
             raise PhotoError(f"file of {facts.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
@@ -41,13 +41,19 @@ def digest_of(path: Path | bytes) -> tuple[bytes, int, int]:
         PhotoError: It is empty, or no regular file; devices and pipes are never waited for.
         OSError: It cannot be read.
     """
-    with _opened(path) as stream:
+    with open_regular(path) as stream:
         facts = os.fstat(stream.fileno())
         return hashlib.file_digest(stream, "sha256").digest(), facts.st_size, facts.st_mtime_ns
 
 
 @contextmanager
-def _opened(path: Path | bytes) -> Iterator[BinaryIO]:
+def open_regular(path: Path | bytes) -> Iterator[BufferedReader]:
+    """A regular file that is not empty, opened for reading.
+
+    Raises:
+        PhotoError: It is empty, or no regular file; devices and pipes are never waited for.
+        OSError: It cannot be read.
+    """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as stream:
         facts = os.fstat(handle)

@@ -47,7 +47,7 @@ _CRASH_CODES = 0xC0000000
 
 
 class Decoder:
-    """`decode`, `open_upright`, `film` and `frame_at`, guarded. A context manager; many threads may share one.
+    """`decode`, `open_upright`, `film` and `frame_at`, guarded. A context manager; threads may share one.
 
     Plain JPEGs and PNGs are decoded in the calling thread. For all else each calling thread gets a process,
     which is kept for the next picture, killed when one takes too long and replaced when it dies.
