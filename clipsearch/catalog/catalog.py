@@ -45,12 +45,11 @@ FILE_NAME = "catalog.sqlite"
 _VARIABLES = 30_000
 _FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
-# A video is whole with all of its frames.
-_WHOLE = (
-    "NOT EXISTS (SELECT 1 FROM frame AS own WHERE own.id = content.id AND own.total !="
-    " (SELECT count(*) FROM frame JOIN embedding AS shown ON shown.content = frame.id AND shown.model = ?"
-    " WHERE frame.video = own.id))"
+WHOLE = (
+    "ifnull((SELECT total FROM frame WHERE video = content.id LIMIT 1) = (SELECT count(*) FROM frame"
+    " JOIN embedding AS shown ON shown.content = frame.id AND shown.model = ? WHERE video = content.id), 1)"
 )
+"""Of a `content`, that all of its frames have an embedding, where it is a video."""
 _ORPHANED = (
     "NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id) AND NOT EXISTS"
     " (SELECT 1 FROM frame JOIN photo ON photo.content = frame.video WHERE frame.id = content.id)"
@@ -383,7 +382,8 @@ class Catalog:
         with spoken_errors(self.path):
             row = self.connection.execute(
                 "SELECT 1 FROM content JOIN embedding ON embedding.content = content.id"
-                f" WHERE content.hash = ? AND embedding.model = ? AND described >= ? AND {_WHOLE}",
+                f" WHERE content.hash = ? AND embedding.model = ? AND described >= ?"
+                f" AND {WHOLE}",
                 (digest, model, described, model),
             ).fetchone()
         return row is not None
