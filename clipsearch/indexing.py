@@ -265,8 +265,8 @@ class Indexer:
                 )
             )
         embedded = self._catalog.record(arrivals, group.refused, key)
-        more = sum(len(arrival.frames[1:]) for arrival in arrivals)
-        self._count(embedded=embedded - more, frames=more, skipped=len(group.refused))
+        further = sum(len(arrival.frames[1:]) for arrival in arrivals)
+        self._count(embedded=embedded, frames=further, skipped=len(group.refused))
 
     def _what_happened(
         self, item: ReadFile, brought: set[bytes]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from clipsearch import index_run, query, vector_files, zeroshot
 from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
+from clipsearch.catalog.frames import count_videos
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, UsageError
@@ -842,6 +843,7 @@ class Library:
             store_rows=sum(segment.rows for segment in segments),
             grouped_rows=sum(segment.rows for segment in segments if segment.grouped),
             last_run=catalog.last_run(),
+            videos=count_videos(catalog),
         )
 
     def photo(self, key: int) -> Photo:

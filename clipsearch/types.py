@@ -355,7 +355,10 @@ class RootStatus:
 
 @dataclass(frozen=True, slots=True)
 class LibraryStatus:
-    """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped."""
+    """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped.
+
+    Of the photos, `videos` are videos; their frames are among the embeddings.
+    """
 
     path: Path
     version: int
@@ -370,6 +373,7 @@ class LibraryStatus:
     store_rows: int
     grouped_rows: int
     last_run: IndexReport | None
+    videos: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,8 @@ def film(
     with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
         container.metadata.update(said or {})
         stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
         for number, scene in enumerate(scene for scene in scenes for _ in range(round(each * rate))):

@@ -1,4 +1,4 @@
-"""RAW, JPEG XL, Live Photos and all the rest in one folder: what is read, what belongs to what, what is missing."""
+"""RAW, JPEG XL, Live Photos: what is read, what belongs to what, what is missing; all of it in one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 from camera_files import dng, film
 from PIL import Image
 
-from clipsearch.catalog.catalog import Catalog
 from clipsearch.cli import main
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decode import decode, open_upright
@@ -98,8 +97,8 @@ def test_a_preview_that_is_too_small_gives_way_to_the_sensor() -> None:
 
 def test_a_preview_that_is_damaged_gives_way_to_the_sensor() -> None:
     data = dng(scene(), preview=scene())
-    at = data.index(b"\xff\xd8\xff")
-    broken = data[: at + 20] + bytes(3000) + data[at + 3020 :]
+    at = data.index(b"\xff\xd8\xff") + 2
+    broken = data[:at] + bytes(100) + data[at + 100 :]
     assert corners(decode(broken, WANTED).pixels) == [0, 1, 2, 3]
 
 
@@ -235,15 +234,15 @@ def test_a_missing_extra_is_told_once_and_costs_nothing_that_was_indexed(
     assert "unchanged  1" in out
     assert "removed" not in out
     assert "skipped" not in out
-    with Catalog(tmp_path / "x", write=True):
-        pass
     code, out, err = run(capsys, "index", "--json")
     assert '"raw": 4' in out
-    code, out, err = run(capsys, "similar", photos / "second.dng")
-    assert code == 2
-    assert "pip install 'clipsearch[raw]'" in err
-    monkeypatch.undo()
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
+    code, out, err = run(capsys, "similar", photos / "plain.png", "--format", "paths")
+    assert out.split() == [str(photos / "first.dng")]
+    with pytest.raises(PhotoError, match=r"RAW files .* pip install 'clipsearch\[raw\]'"):
+        decode(dng(scene()), WANTED)
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(PhotoError, match="JPEG XL files are read with an extra"):
+        decode(saved(scene(), "JXL"), WANTED)
 
 
 def test_one_folder_of_everything_is_indexed_in_one_run_and_found(
@@ -272,17 +271,10 @@ def test_one_folder_of_everything_is_indexed_in_one_run_and_found(
     assert code == 0, err
     assert "Embedded 8 photos and 1 more frame of videos" in out
     assert "companions  2" in out
-    expected = [
-        "raw.dng",
-        "bare.dng",
-        "phone.heic",
-        "web.avif",
-        "new.jxl",
-        "clip.mp4",
-        "clip.mp4",
-        "IMG_1.HEIC",
-    ]
-    for path, name in zip(names, expected, strict=False):
+    expected = (
+        ["raw.dng", "bare.dng", "phone.heic", "web.avif", "new.jxl"] + ["clip.mp4"] * 2 + ["IMG_1.HEIC"]
+    )
+    for path, name in zip(names[:8], expected, strict=True):
         code, out, err = run(capsys, "similar", path, "-n", "2", "--format", "paths")
         assert code == 0, err
         assert name in {Path(line).name for line in out.splitlines()}, (name, out)

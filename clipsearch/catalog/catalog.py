@@ -568,7 +568,11 @@ class Catalog:
             return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
-        """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""
+        """Commit one batch: photos, contents and embeddings together.
+
+        Returns:
+            Embeddings added, those of a video's further frames not counted.
+        """
         added = 0
         with self.atomic():
             execute = self.connection.execute
@@ -621,7 +625,8 @@ class Catalog:
         execute("DELETE FROM frame WHERE video = ?", (video,))
         for frame in item.frames:
             (content,) = execute(_DESCRIBE, (frame.hash, *_columns(*item.facts))).fetchone()
-            added += self._embed(content, model, frame.vector)
+            is_new = self._embed(content, model, frame.vector)
+            added += is_new if content == video else 0
             execute(
                 "INSERT INTO frame (id, video, seconds, total) VALUES (?, ?, ?, ?)",
                 (content, video, frame.seconds, len(item.frames)),

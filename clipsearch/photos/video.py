@@ -40,6 +40,9 @@ MOST_FRAMES = 200
 # Where the encoder has marked no scene for so long, a frame is decoded all the same. x264 begins a group
 # every 250 frames at the latest.
 _LONGEST_S = 10.0
+# Pixels of a video all of whose frames are decoded, so that a frame is found every `EVERY_S` wherever the
+# encoder has marked scenes: half a minute of 1080p, 3 s of work.
+_CHEAP = 1_500_000_000
 # Grey levels by which the most different of 16 x 16 fields must differ from the frame before: below, it shows
 # the same. Noise, averaged over a field, stays under 4; somebody who comes into the picture exceeds 20.
 _DIFFERENT = 10.0
@@ -174,10 +177,17 @@ def _opened(path: bytes) -> Iterator[_Video]:
             yield _Video(container, os.fstat(stream.fileno()).st_size)
     except (PhotoError, MemoryError):
         raise
-    except FileNotFoundError:
+    except av.error.FFmpegError as error:
+        raise PhotoError(_words(error)) from error
+    except OSError:
         raise
     except Exception as error:
         raise PhotoError(unreadable("video", error)) from error
+
+
+def _words(error: Exception) -> str:
+    """What FFmpeg says, without the name of the file."""
+    return unreadable("video", ValueError(getattr(error, "strerror", None) or str(error)))
 
 
 def _nothing_else(url: str, _flags: int, _options: dict[str, str]) -> None:
@@ -206,6 +216,7 @@ class _Video:
     def scenes(self) -> Iterator[tuple[float, Any]]:
         """Frames and their times: the first of each group of pictures, none nearer than `EVERY_S`."""
         step = max(EVERY_S, self._duration() / MOST_FRAMES)
+        longest = step if self._is_cheap() else max(step, _LONGEST_S)
         given, last = 0, -math.inf
         group: list[Any] = []  # packets since a group began, as far as they were not decoded yet
         key, is_fed = None, False  # the group's first packet, as long as it may be the next frame
@@ -224,7 +235,7 @@ class _Video:
             if key is not None:
                 found = self._first(key)
                 key = None
-            elif now - last >= max(step, _LONGEST_S):
+            elif now - last >= longest:
                 found = self._last_of(group, is_fed=is_fed)
                 group, is_fed = [], True
             if found is None:
@@ -236,6 +247,7 @@ class _Video:
                 return
             if given % MOST_FRAMES == 0:  # it has not said how long it is
                 step *= 2
+                longest = max(step, longest)
 
     def at(self, seconds: float) -> Any:
         """The frame that is shown then; None without any."""
@@ -297,6 +309,10 @@ class _Video:
             place=_place(said.get("com.apple.quicktime.location.ISO6709") or said.get("location") or ""),
         )
 
+    def _is_cheap(self) -> bool:
+        frames = self._duration() * float(self._stream.average_rate or 0)
+        return 0 < frames * self._context.width * self._context.height <= _CHEAP
+
     def _duration(self) -> float:
         """Seconds; 0 where it does not say."""
         own = self._seconds_of(self._stream.duration)
@@ -309,7 +325,7 @@ class _Video:
                 if packet.size or flush:  # the last one, which is empty, asks for what is left
                     yield packet
         except Exception as error:  # noqa: BLE001 - what was read so far counts
-            self.failure = unreadable("video", error)
+            self.failure = _words(error)
 
     def _decoded(self, packet: Any) -> list[Any]:
         try:
@@ -317,7 +333,7 @@ class _Video:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - the next may be whole
-            self.failure = unreadable("video", error)
+            self.failure = _words(error)
             return []
 
     def _first(self, key: Any) -> Any:
