@@ -143,7 +143,8 @@ def film(
         options: Of the encoder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
+    of_container = {"movflags": "use_metadata_tags"} if said else {}
+    with av.open(str(path), "w", container_options=of_container) as container:
         container.metadata.update(said or {})
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size

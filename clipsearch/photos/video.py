@@ -311,7 +311,7 @@ class _Video:
 
     def _is_cheap(self) -> bool:
         frames = self._duration() * float(self._stream.average_rate or 0)
-        return 0 < frames * self._context.width * self._context.height <= _CHEAP
+        return bool(0 < frames * self._context.width * self._context.height <= _CHEAP)
 
     def _duration(self) -> float:
         """Seconds; 0 where it does not say."""
