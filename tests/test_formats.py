@@ -283,3 +283,8 @@ def test_one_folder_of_everything_is_indexed_in_one_run_and_found(
     assert "companions  2" in out
     code, out, err = run(capsys, "doctor")
     assert code == 0, out + err
+
+
+def test_a_part_of_a_folder_is_told_what_belongs_together_as_well(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.JPG", "a/1.NEF", "a/2.NEF")
+    assert walked(tmp_path, within=[b"a/1.NEF", b"a/2.NEF"]) == {"a/1.NEF": "belongs", "a/2.NEF": "read"}

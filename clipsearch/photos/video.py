@@ -41,7 +41,7 @@ MOST_FRAMES = 200
 # every 250 frames at the latest.
 _LONGEST_S = 10.0
 # Pixels of a video all of whose frames are decoded, so that a frame is found every `EVERY_S` wherever the
-# encoder has marked scenes: half a minute of 1080p, 3 s of work.
+# encoder has marked scenes: half a minute of 1080p, 2 s of work.
 _CHEAP = 1_500_000_000
 # Grey levels by which the most different of 16 x 16 fields must differ from the frame before: below, it shows
 # the same. Noise, averaged over a field, stays under 4; somebody who comes into the picture exceeds 20.
