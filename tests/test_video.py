@@ -23,6 +23,7 @@ from clipsearch import Library
 from clipsearch.catalog import checks
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.frames import frame_hash
+from clipsearch.catalog.salvage import salvage
 from clipsearch.errors import PhotoError
 from clipsearch.indexing import Indexer
 from clipsearch.photos import video
@@ -339,6 +340,14 @@ def digest(path: Path) -> bytes:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def test_what_is_saved_of_a_damaged_library_has_its_frames(bench: Bench) -> None:
+    bench.index()
+    salvage(bench.folder)
+    report = bench.index()
+    assert (report.unchanged, report.embedded, report.frames) == (2, 0, 0)
+    assert len(frames(bench)) == 3
 
 
 def test_a_library_of_the_first_format_takes_videos_in(bench: Bench) -> None:
