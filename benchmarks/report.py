@@ -18,8 +18,18 @@ from rich.text import Text
 
 from clipsearch.machine import cpu_name, usable_cores
 
-Unit = Literal["s", "ms", "photos/s", "MB", "kB", "%", "open"]
-_SCALE: dict[Unit, float] = {"s": 1, "ms": 1e-3, "photos/s": 1, "MB": 1e6, "kB": 1e3, "%": 1, "open": 1}
+Unit = Literal["s", "ms", "photos/s", "MB", "kB", "%", "open", "requests/s", "requests"]
+_SCALE: dict[Unit, float] = {
+    "s": 1,
+    "ms": 1e-3,
+    "photos/s": 1,
+    "MB": 1e6,
+    "kB": 1e3,
+    "%": 1,
+    "open": 1,
+    "requests/s": 1,
+    "requests": 1,
+}
 _OUR_PACKAGES = ("numpy", "pillow", "torch", "open_clip_torch", "onnxruntime", "faiss-cpu")
 _PLAIN_WIDTH = 132
 

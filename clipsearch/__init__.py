@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.errors import ClipsearchError
-from clipsearch.types import IndexReport, Match, Photo, Prediction
+from clipsearch.matches import Match, Photo
 
 if TYPE_CHECKING:
     from clipsearch.library import Library
+    from clipsearch.types import IndexReport, Prediction
 
 __version__ = "0.1.0"
 
@@ -23,9 +24,13 @@ __all__ = ["ClipsearchError", "IndexReport", "Library", "Match", "Photo", "Predi
 
 
 def __getattr__(name: str) -> Any:
-    # Library pulls in numpy; `clipsearch --help` must not.
+    # Library pulls in numpy, which `clipsearch --help` must not wait for.
     if name == "Library":
         from clipsearch.library import Library
 
         return Library
+    if name in {"IndexReport", "Prediction"}:
+        from clipsearch import types
+
+        return getattr(types, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

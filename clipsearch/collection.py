@@ -241,6 +241,16 @@ def numbered(name: str, number: int) -> str:
     return _cut(stem, _NAME_BYTES - len(os.fsencode(end))) + end
 
 
+def safe_name(name: str) -> str:
+    """A file's name with nothing in it that a system does not allow or a terminal would obey.
+
+    >>> safe_name("a/b: c.jpg")
+    'a_b_ c.jpg'
+    """
+    safe = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).strip() or "_"
+    return f"_{safe}" if _DEVICE.match(safe) or not safe.strip(".") else safe
+
+
 def folder_names(labels: Iterable[str]) -> list[str]:
     """A folder's name for each label, allowed on every system; no two are the same, whatever their case.
 

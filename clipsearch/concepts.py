@@ -8,24 +8,19 @@ all photos of a library share does not count. docs/concepts.md has it measured a
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipsearch.errors import UsageError
+from clipsearch.terms import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-MARK = "@"
-"""In front of a concept's name in queries and labels; twice in front of a text that begins with it."""
-_NAME = re.compile(r"[\w-]+")
-_LONGEST = 100  # characters of a name
 # The ridge `r`, in parts of the mean variance of a dimension: it matters little between 1 and 10.
 _RIDGE = 3.0
 # The library counts as so many photos that do not show the concept: with few of the user's own, or none.
@@ -45,18 +40,6 @@ class Direction:
     vector: NDArray[np.float32]
     usual: float
     shown: float
-
-
-def check_name(typed: str) -> str:
-    """A concept's name, as it is kept: without `@`, in lower case.
-
-    Raises:
-        UsageError: It is none.
-    """
-    name = unicodedata.normalize("NFC", typed.strip().removeprefix(MARK)).casefold()
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        raise UsageError(f"not a name for a concept: {typed!r}", "use letters, digits, - and _: grandma")
-    return name
 
 
 def unknown(name: str, known: Sequence[str]) -> UsageError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch import vector_files
+from clipsearch import thumbnails, vector_files
 from clipsearch.catalog import checks
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PRIVATE
@@ -65,6 +65,7 @@ def examine(folder: Path, progress: Progress) -> Examination:
         empty = not (folder / FILE_NAME).exists() or not (folder / FILE_NAME).stat().st_size
         remedy = f"{RESTORE} brings a backup back" if empty else f"{REPAIR} saves what can be read"
         chart.find("catalog", error.message, folder / FILE_NAME, remedy)
+    _examine_thumbnails(folder, chart)
     _examine_permissions(folder, chart)
     return chart.examination()
 
@@ -253,6 +254,14 @@ def _nameless(catalog: Catalog) -> list[Path]:
     return sorted(path for path in ours if path.name not in named)
 
 
+def _examine_thumbnails(folder: Path, chart: _Chart) -> None:
+    if kept := thumbnails.count(folder):
+        chart.check("thumbnails", kept, "thumbnail")
+    if damaged := thumbnails.damaged(folder):
+        what = f"{len(damaged):,} damaged or half written, which are never shown"
+        chart.find("thumbnails", what, folder / thumbnails.FOLDER, f"{REPAIR} removes them")
+
+
 def _examine_permissions(folder: Path, chart: _Chart) -> None:
     opened = _open_to_others(folder)
     chart.check("privacy", len(_private_paths(folder)), "file")
@@ -263,7 +272,8 @@ def _examine_permissions(folder: Path, chart: _Chart) -> None:
 
 
 def _private_paths(folder: Path) -> list[Path]:
-    return [folder, *sorted([*folder.glob("catalog*"), *folder.glob("vectors-*")])]
+    ours = [*folder.glob("catalog*"), *folder.glob("vectors-*"), *folder.glob(thumbnails.FOLDER)]
+    return [folder, *sorted(ours)]
 
 
 def _open_to_others(folder: Path) -> list[tuple[Path, int]]:
@@ -287,6 +297,10 @@ def repair(folder: Path, progress: Progress) -> Repair:
     for path, mode in _open_to_others(folder):
         path.chmod(_PRIVATE_FOLDER if path.is_dir() else PRIVATE)
         done.append(f"made private, was open to others (mode {mode:03o}): {path}")
+    if damaged := thumbnails.damaged(folder):
+        for path in damaged:
+            path.unlink(missing_ok=True)
+        done.append(f"removed {len(damaged):,} damaged thumbnails")
     progress("checking the catalog", "", 0, 0)
     done += _repair_pages(folder)
     with Catalog(folder, write=True) as catalog:

@@ -7,12 +7,14 @@
     ├── PhotoError             one picture cannot be read; carries the reason shown in `status --skipped`
     ├── FetchError             an image URL is dead, too big or not an image
     ├── OutputError            a file or folder that the user named cannot be written
+    ├── ClusterError           a cluster cannot be reached or used
     ├── LibraryError           the library cannot be used as asked
     │   ├── NoLibraryError     nothing has been indexed there yet
     │   ├── LibraryBusyError   another process holds the writer's lock
     │   ├── LibraryTooNewError written by a newer clipsearch
     │   ├── LibraryDamagedError  what is on disk is not what was written; `clipsearch doctor` says more
-    │   └── LibraryWriteError  the disk is full, read-only, or not ours to write
+    │   ├── LibraryWriteError  the disk is full, read-only, or not ours to write
+    │   └── LibraryUnreachableError  the server that holds it does not answer in time
     └── ModelError             a model cannot be had or used
         ├── UnknownModelError  no model of that name; carries near names
         ├── ModelUnavailableError  known, but neither cached nor downloadable now
@@ -55,6 +57,10 @@ class OutputError(ClipsearchError):
     """A file or folder that the user named cannot be written: full disk, read-only medium, no permission."""
 
 
+class ClusterError(ClipsearchError):
+    """A cluster cannot be reached, or fails."""
+
+
 class LibraryError(ClipsearchError):
     """The library cannot be used as asked."""
 
@@ -84,6 +90,10 @@ class LibraryDamagedError(LibraryError):
 
 class LibraryWriteError(LibraryError):
     """The library cannot be written: full disk, read-only medium, missing permission."""
+
+
+class LibraryUnreachableError(LibraryError):
+    """The server that holds the library does not answer within the time limit."""
 
 
 class ModelError(ClipsearchError):

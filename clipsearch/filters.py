@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
+from clipsearch.matches import NEAR_KM, Filters, Place
 from clipsearch.roots import absolute
-from clipsearch.types import NEAR_KM, Filters, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from clipsearch.types import Shape
+    from clipsearch.matches import Shape
 
 _MOMENT = re.compile(
     r"(?P<year>\d{4})(?:-(?P<month>\d\d?)(?:-(?P<day>\d\d?)(?:[T ](?P<hour>\d\d?):(?P<minute>\d\d))?)?)?"

@@ -42,8 +42,13 @@ _COMMIT = 512
 # Files under way before the model is loaded and has said how large its batches are.
 _FIRST_AHEAD = 64
 _SHOW_EVERY_S = 0.1
-# A batch is embedded in two halves, so that no core waits for the last picture of one, nor for a commit.
-_PARTS = 2
+PARTS = 2
+"""A batch is embedded in halves, so that no core waits for the last picture of one, nor for a commit."""
+
+
+def part_size(batch_size: int) -> int:
+    """Pictures that are given to the model at once, while it still has as many."""
+    return -(-batch_size // PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Indexer:
         self._refused: list[Refusal] = []
         # Being embedded, oldest first.
         self._under_way: deque[_Group] = deque()
-        self._embedding = ThreadPoolExecutor(_PARTS, thread_name_prefix="batch")
+        self._embedding = ThreadPoolExecutor(PARTS, thread_name_prefix="batch")
 
     @property
     def model(self) -> tuple[int, Model] | None:
@@ -209,11 +214,11 @@ class Indexer:
             (self._known if item.decoded is None else self._fresh).append(item)
         if self._fresh and self._encoder is None:
             self._load()  # it says how many make a batch: no more than that may be lost with a kill
-        part = -(-self._batch_size // _PARTS)
+        part = part_size(self._batch_size)
         settled = len(self._known) + len(self._refused)
         if sum(item.count for item in self._fresh) >= part or settled >= _COMMIT:
             self._dispatch()
-            if len(self._under_way) >= _PARTS:
+            if len(self._under_way) >= PARTS:
                 self._commit()
 
     def _dispatch(self) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from clipsearch import index_run, query, vector_files, zeroshot
-from clipsearch.catalog import overview, schema
+from clipsearch import index_run, query, zeroshot
+from clipsearch.address import folder_of, parse_address, place_of
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
-from clipsearch.catalog.frames import count_videos
 from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, UsageError
 from clipsearch.lock import writer_lock
-from clipsearch.roots import absolute, check_folders, is_offline, plan
+from clipsearch.roots import absolute, check_folders, library_folder, plan, root_at
 from clipsearch.session import Session
+from clipsearch.terms import picture_term, terms_of
 from clipsearch.types import (
     Backup,
     Concept,
@@ -30,9 +28,9 @@ from clipsearch.types import (
     Match,
     MonthCount,
     OptimizeReport,
+    PhotoDetails,
     Prediction,
     Repair,
-    RootStatus,
     SidecarReport,
     SkippedFile,
     TaggedPhoto,
@@ -41,17 +39,21 @@ from clipsearch.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipsearch.address import Address
     from clipsearch.collection import Placement
     from clipsearch.doctor import Progress
     from clipsearch.encoders import ImageEncoder
+    from clipsearch.importing import ImportReport
     from clipsearch.roots import Walk
+    from clipsearch.rows import Row
+    from clipsearch.sending import Sent
     from clipsearch.types import Model, ModelSource, Photo
 
 _ALL = Filters()
@@ -66,43 +68,65 @@ def _silent(_title: str, _unit: str, _done: int, _total: int) -> None:
 
 
 class Library:
-    """Photos, their embeddings and their index, in one folder. A context manager.
+    """Photos, their embeddings and their index, in one folder or in a Milvus collection. A context manager.
 
     A library is opened without touching the disk; `index` makes it. One Library belongs to one
-    thread. Searching works while another process indexes.
+    thread. Searching works while another process indexes. What only a folder can do raises a
+    UsageError in a collection; `docs/milvus.md` tells what a collection can.
 
     Args:
-        path: The library's folder.
+        path: The library's folder, or the address of its collection.
         listeners: Where to report notices and progress.
         encoders: Those of another Library of this folder, to share them.
     """
 
     def __init__(
-        self, path: Path, *, listeners: Listeners = Listeners(), encoders: Encoders | None = None
+        self, path: Path | Address, *, listeners: Listeners = Listeners(), encoders: Encoders | None = None
     ) -> None:
-        self.path = path
+        self._place = path
         self._listeners = listeners
         self._encoders = encoders or Encoders()
         self._opened: Session | None = None
         self._told_of_model = False
 
+    @property
+    def path(self) -> Path:
+        """The library's folder.
+
+        Raises:
+            UsageError: It is a collection.
+        """
+        return folder_of(self._place)
+
     @staticmethod
     def default_path() -> Path:
         """`$CLIPSEARCH_LIBRARY`, or the platform's folder for a user's application data."""
-        if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):
-            return absolute(chosen)
-        from platformdirs import user_data_path
-
-        return user_data_path("clipsearch", appauthor=False)
+        return library_folder()
 
     @classmethod
     def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:
-        """The library in `path`, or the user's own."""
-        return cls(cls.default_path() if path is None else absolute(path), listeners=listeners)
+        """The library in `path`, a folder or an address such as `milvus://HOST:PORT/COLLECTION`.
+
+        Without one it is that of `$CLIPSEARCH_LIBRARY`, or the user's own.
+        """
+        return cls(place_of(path), listeners=listeners)
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
-        """The same library for another thread; the two share loaded models."""
-        return Library(self.path, listeners=listeners, encoders=self._encoders)
+        """The same library for another thread; the two share loaded models, and of these it has told."""
+        made = Library(self._place, listeners=listeners, encoders=self._encoders)
+        made._told_of_model = True
+        return made
+
+    @contextmanager
+    def told_nothing(self) -> Iterator[None]:
+        """Meanwhile, tell everything that a library tells once: somebody else listens."""
+        before, self._told_of_model = self._told_of_model, False
+        if self._opened is not None:
+            self._opened.held.tell_again()
+        try:
+            yield
+        finally:
+            self._told_of_model = before
 
     def close(self) -> None:
         """Let go of files; the library may be used again after."""
@@ -243,8 +267,37 @@ class Library:
             self._told_of_model = True
             self._listeners.tell(_BUILTIN_NOTE)
 
+    def import_photos(
+        self,
+        place: str,
+        *,
+        roots: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> ImportReport:
+        """Take in photos that were embedded elsewhere, from a folder of Parquet files; they need not be here.
+
+        Run again, it takes in what is new. A photo that the library has read from disk itself stays as it is.
+
+        Args:
+            place: Folder or URL that `clipsearch cluster index` has written.
+            roots: Folders or URLs as the files have them, and the folders that stand for them here.
+            progress: Told of photos done, and of how many.
+
+        Raises:
+            UsageError: There is nothing to import, or it is damaged.
+            ModelMismatchError: The library has another model.
+            LibraryBusyError: Another process is writing to this library.
+            LibraryWriteError: The disk is full or read-only.
+        """
+        from clipsearch.importing import bring_in
+        from clipsearch.shards import Shards
+
+        return bring_in(self.path, Shards(place), roots or {}, progress=progress)
+
     def forget(self, root: Path | str) -> int:
         """Take an indexed folder out of the library; its photos on disk are not touched.
+
+        Of a collection, any folder.
 
         Returns:
             How many photos were taken out.
@@ -252,11 +305,7 @@ class Library:
         Raises:
             UsageError: The folder is no root of this library.
         """
-        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
-            photos = catalog.remove_root(self._root(catalog, root))
-            if known := catalog.current_model():
-                vector_files.refresh(catalog, self.path, *known)
-        return photos
+        return self._session().held.forget(absolute(root))
 
     def relocate(self, old: Path | str, new: Path | str) -> int:
         """An indexed folder lies elsewhere now: carry its photos over, embedding nothing again.
@@ -268,7 +317,7 @@ class Library:
             UsageError: `old` is no root, or `new` is no folder, or is indexed already.
         """
         with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
-            key = self._root(catalog, old)
+            key = root_at(catalog, absolute(old))
             target = absolute(new)
             check_folders([target], ())
             for root in catalog.roots():
@@ -304,15 +353,6 @@ class Library:
             return optimizing.optimize(
                 catalog, self.path, key, model, session.encode_texts, exact=exact, progress=progress
             )
-
-    def _root(self, catalog: Catalog, path: Path | str) -> int:
-        wanted = absolute(path)
-        roots = catalog.roots()
-        for root in roots:
-            if root.path == wanted:
-                return root.id
-        names = ", ".join(str(root.path) for root in roots) or "none"
-        raise UsageError(f"not an indexed folder: {wanted}", f"indexed folders: {names}")
 
     # -- tags ------------------------------------------------------------------------------------
 
@@ -468,7 +508,8 @@ class Library:
             LibraryBusyError: Another process is writing to this library.
         """
         from clipsearch.catalog.concepts import drop_concept
-        from clipsearch.concepts import check_name, unknown
+        from clipsearch.concepts import unknown
+        from clipsearch.terms import check_name
 
         wanted = check_name(name)
         key, _ = self._session().model()
@@ -588,8 +629,8 @@ class Library:
             ModelError: The model cannot be had.
             PhotoError, FetchError: A picture in the query cannot be read.
         """
-        terms = _terms([text] if text or not (add or subtract) else [], ())
-        terms += _terms(add, subtract)
+        terms = terms_of([text] if text or not (add or subtract) else [])
+        terms += terms_of(add, subtract)
         session = self._session()
         rows = query.embed(terms, session.encode_texts, session.encode_picture)
         return session.rank(
@@ -645,10 +686,10 @@ class Library:
             min_score: See `search`.
             only_matches: See `search`.
         """
-        picture = image if isinstance(image, Term) else _picture_term(str(image))
+        picture = image if isinstance(image, Term) else picture_term(str(image))
         session = self._session()
         own, stored = session.picture(picture)
-        terms = [picture, *_terms(add, subtract)]
+        terms = [picture, *terms_of(add, subtract)]
         rows = query.embed(
             terms,
             session.encode_texts,
@@ -699,10 +740,10 @@ class Library:
         _, model = session.model()
         vectors, offsets = session.labels(labels, templates)
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
-        for files, rows in found:
+        for keys, files, rows in found:
             chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
             best = chances.argmax(axis=1).tolist()
-            yield from map(Prediction, files, map(tuple, chances.tolist()), best)
+            yield from map(Prediction, files, map(tuple, chances.tolist()), best, keys)
 
     def export(self, filters: Filters = _ALL) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Every photo with its stored embedding, for other programs.
@@ -718,6 +759,49 @@ class Library:
             NoLibraryError: Nothing is indexed yet.
         """
         return self._session().stored_photos(filters)
+
+    def rows(self, filters: Filters = _ALL) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
+        """As `export`, each photo as a row of a table; see `clipsearch.rows`.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().rows(filters)
+
+    def send(
+        self,
+        where: str,
+        filters: Filters = _ALL,
+        *,
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> Sent:
+        """Write photos with their embeddings into a Milvus collection, which answers like this library then.
+
+        Or into a folder of Parquet files, which `import_photos` reads. Either is made when missing. Run
+        again, it gets what is new; what has left this library stays there.
+
+        Args:
+            where: The collection's address, `milvus://HOST:PORT/COLLECTION`, or a folder or its URL.
+            filters: Which photos.
+            progress: Told of photos done.
+
+        Raises:
+            UsageError: The address is none.
+            ModelMismatchError: What is there is of another model.
+            OutputError: The folder cannot be written.
+            LibraryUnreachableError: The server does not answer in time.
+            LibraryError: It says no.
+            NoLibraryError: Nothing is indexed yet.
+        """
+        from clipsearch import sending
+
+        session = self._session()
+        _, model = session.model()
+        rows = session.rows(filters)
+        address = parse_address(where)
+        if address is None:
+            return sending.to_shards(where, model, rows, progress=progress)
+        return sending.to_milvus(address, model, rows, tell=self._listeners.tell, progress=progress)
 
     def duplicates(
         self,
@@ -816,35 +900,7 @@ class Library:
         Raises:
             NoLibraryError: Nothing is indexed yet.
         """
-        catalog = self._session().catalog
-        known = catalog.current_model()
-        segments = catalog.segments(known[0]) if known else []
-        roots = tuple(
-            RootStatus(
-                root.path,
-                catalog.count_photos(root.id),
-                catalog.count_skipped(root.id),
-                not is_offline(catalog, root),
-                root.indexed,
-            )
-            for root in catalog.roots()
-        )
-        return LibraryStatus(
-            path=self.path,
-            version=schema.VERSION,
-            roots=roots,
-            photos=catalog.count_photos(),
-            contents=catalog.count_contents(),
-            embeddings=catalog.count_embeddings(known[0]) if known else 0,
-            skipped=catalog.count_skipped(),
-            model=known[1] if known else None,
-            catalog_bytes=sum(path.stat().st_size for path in self.path.glob(f"{FILE_NAME}*")),
-            store_bytes=sum(segment.bytes for segment in segments),
-            store_rows=sum(segment.rows for segment in segments),
-            grouped_rows=sum(segment.rows for segment in segments if segment.grouped),
-            last_run=catalog.last_run(),
-            videos=count_videos(catalog),
-        )
+        return self._session().held.status()
 
     def photo(self, key: int) -> Photo:
         """The photo with an id that a match told.
@@ -853,7 +909,42 @@ class Library:
             NoLibraryError: Nothing is indexed yet.
             UsageError: There is none, or no more.
         """
-        return self._session().catalog.photo(key)
+        return self._session().held.photo(key)
+
+    def photo_at(self, path: Path | str) -> Photo:
+        """The photo that is indexed under a path.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none.
+        """
+        found = self._session().held.photo_at(absolute(path))
+        if found is None:
+            raise UsageError(f"no photo is indexed as {path}", "take the path or the id from a result")
+        return found
+
+    def details(self, key: int) -> PhotoDetails:
+        """All that is known of the photo with an id.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+            UsageError: There is none, or no more.
+        """
+        from clipsearch.catalog import overview
+
+        return overview.details(self._session().catalog, key)
+
+    def digests(self, photos: Iterable[Photo]) -> dict[int, bytes]:
+        """SHA-256 of the bytes of photos, by the id of their content; of those that are gone, none."""
+        return self._session().held.digests(list(photos))
+
+    def model(self) -> Model:
+        """The model that answers.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        return self._session().model()[1]
 
     def embed(self, picture: bytes) -> NDArray[np.float32]:
         """The embedding of a picture under the library's model, for a `Term` of the kind `embedding`.
@@ -877,8 +968,7 @@ class Library:
         Raises:
             NoLibraryError: Nothing is indexed yet.
         """
-        session = self._session()
-        return overview.months(session.catalog, session.scope(filters))
+        return self._session().held.within(filters).months()
 
     def folders(self, inside: Path | str | None = None) -> list[FolderCount]:
         """The folders right below one, by name, with the number of photos in and below each.
@@ -889,17 +979,17 @@ class Library:
         Raises:
             NoLibraryError: Nothing is indexed yet.
         """
-        return overview.folders(self._session().catalog, None if inside is None else absolute(inside))
+        return self._session().held.folders(None if inside is None else absolute(inside))
 
     def skipped(self) -> list[SkippedFile]:
         """Files that could not be read, with the reason, by path."""
-        return self._session().catalog.skipped()
+        return self._session().held.skipped()
 
     # -- the parts -----------------------------------------------------------------------------
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = Session(self.path, self._listeners, self._tell_of, self._encoders)
+            self._opened = Session(self._place, self._listeners, self._tell_of, self._encoders)
         return self._opened
 
     def _there(self) -> Path:
@@ -919,17 +1009,3 @@ class Library:
             NoLibraryError: There is none.
         """
         return self._session().catalog.path.parent
-
-
-def _picture_term(value: str) -> Term:
-    return Term(value, 1.0, "url" if query.parse_term(value).kind == "url" else "image")
-
-
-def _terms(add: Sequence[str | Term], subtract: Sequence[str | Term]) -> list[Term]:
-    signed = [(term, 1) for term in add] + [(term, -1) for term in subtract]
-    return [
-        replace(term, weight=sign * term.weight)
-        if isinstance(term, Term)
-        else query.parse_term(term, sign=sign)
-        for term, sign in signed
-    ]

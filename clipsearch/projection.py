@@ -39,11 +39,15 @@ class Projection:
         key: The model's id in the catalog.
         model: Its identity.
         listeners: Told when a file cannot be used.
+
+    Attributes:
+        is_damaged: Whether something had to be told.
     """
 
     def __init__(self, catalog: Catalog, folder: Path, key: int, model: Model, listeners: Listeners) -> None:
         self._catalog, self._folder, self._key, self._model = catalog, folder, key, model
         self._listeners = listeners
+        self.is_damaged = False
         self._stores: list[VectorStore] = []
         # Those of the stores that are files, which may say something else than the catalog.
         self._files: dict[int, Segment] = {}
@@ -68,7 +72,7 @@ class Projection:
             self._catalog.vectors(self._model, self._key, after=after, until=until, damaged=lost.append)
         )
         if lost:
-            self._listeners.tell(
+            self._tell(
                 f"{sum(lost):,} of the embeddings in {self._catalog.path} are damaged and left out;"
                 " have them made again: clipsearch doctor --repair"
             )
@@ -79,11 +83,15 @@ class Projection:
 
     def _instead(self, segment: Segment) -> ExactStore:
         """What a file should hold that cannot be used, with a word about it."""
-        self._listeners.tell(
+        self._tell(
             f"the vector index {self._folder / segment.file} is missing or damaged; searching the catalog"
             " itself, which is slower. The next `clipsearch index` writes it anew"
         )
         return self._read(segment.first, segment.last)
+
+    def _tell(self, sentence: str) -> None:
+        self.is_damaged = True
+        self._listeners.tell(sentence)
 
     def __len__(self) -> int:
         """Vectors that can answer, those of contents that are gone included."""
@@ -104,14 +112,18 @@ class Projection:
         """Whether the best that a file has found are in the catalog what the file says they are.
 
         A flipped bit in a file of the right size shows here, where it lets a photo answer that should not,
-        and costs 20 us a photo. One that keeps a photo from answering is found by `clipsearch doctor`.
+        and costs some microseconds a photo. One that keeps a photo from answering is found by
+        `clipsearch doctor`.
         """
-        for content, score in zip(found.ids[:_HELD_AGAINST].tolist(), found.scores.tolist(), strict=False):
-            vector = self._catalog.vector(content, self._key)
-            # Contents that are gone stay in the file for a while.
-            if vector is not None and not abs(float(vector.astype(np.float32) @ query) - score) < _TOLERANCE:
-                return False
-        return True
+        ids = found.ids[:_HELD_AGAINST].tolist()
+        # Contents that are gone stay in the file for a while.
+        vectors = self._catalog.vectors_of(ids, self._key)
+        if not vectors:
+            return True
+        scores = dict(zip(ids, found.scores.tolist(), strict=False))
+        said = np.array([scores[content] for content in vectors], np.float32)
+        true = np.stack(list(vectors.values())).astype(np.float32) @ query
+        return bool((np.abs(true - said) < _TOLERANCE).all())
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Every vector, in `(n,)` ids and `(n, dim)` rows; see `VectorStore.blocks`."""
@@ -119,7 +131,7 @@ class Projection:
             for ids, stored in store.blocks():
                 rows = stored.astype(np.float32)
                 if number in self._files and not (units := are_units(rows)).all():
-                    self._listeners.tell(
+                    self._tell(
                         f"the vector index {self._folder / self._files[number].file} is damaged: asking the"
                         " catalog itself. Have it written anew: clipsearch doctor --repair"
                     )

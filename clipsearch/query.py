@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.concepts import MARK, check_name
 from clipsearch.errors import UsageError
-from clipsearch.photos.scan import PICTURE_SUFFIXES
-from clipsearch.types import Term
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(.*)", re.DOTALL)
-
-
-def parse_term(typed: str, *, sign: int = 1) -> Term:
-    """A query term as the user typed it: `dog`, `2:dog`, `pool.jpg`, `0.5:https://example.org/pool.jpg`.
-
-    `@grandma` is a concept, `@@grandma` the text that begins with `@`.
-    It is a URL when it starts with http:// or https://, a picture when it names an existing file or
-    ends like a picture file, and a text otherwise.
-
-    Args:
-        typed: The term, with an optional weight in front.
-        sign: -1 for a term to subtract.
-
-    Raises:
-        UsageError: Nothing is left to search for, or the weight is 0.
-    """
-    weight, value = 1.0, typed
-    if match := _WEIGHTED.fullmatch(typed):
-        weight, value = float(match[1]), match[2]
-    value = value.strip()
-    if not value:
-        raise UsageError(
-            "empty query" if not typed.strip() else f"nothing to search for in {typed!r}", "type some words"
-        )
-    if weight == 0:
-        raise UsageError(f"weight 0 in {typed!r}", "leave the term away, or give it a weight above 0")
-    if value.lower().startswith(("http://", "https://")):
-        return Term(value, sign * weight, "url")
-    if _names_picture(value):
-        return Term(value, sign * weight, "image")
-    if value.startswith(MARK * 2):
-        return Term(value.removeprefix(MARK), sign * weight)
-    if value.startswith(MARK):
-        name, *rest = value.split(maxsplit=1)
-        if rest:
-            hint = f"add the rest: clipsearch search {name} --add '{rest[0]}'"
-            raise UsageError(
-                f"a concept stands for itself: {value!r}", f"{hint}\nfor the text itself: {MARK}{value}"
-            )
-        return Term(check_name(name), sign * weight, "concept")
-    return Term(value, sign * weight)
-
-
-def _names_picture(value: str) -> bool:
-    """Whether a term means a file: `photo.jpg` even when it is missing, `dog` not even when it exists."""
-    if "\n" in value or "\0" in value:
-        return False
-    looks_like_path = os.sep in value or (os.altsep is not None and os.altsep in value)
-    has_suffix = os.fsencode(Path(value).suffix.lower()[1:]) in PICTURE_SUFFIXES
-    if has_suffix and (looks_like_path or " " not in value):
-        return True
-    try:
-        return (looks_like_path or has_suffix) and Path(value).expanduser().is_file()
-    except (OSError, RuntimeError):  # too long for a name; `~nobody`
-        return False
+    from clipsearch.types import Term
 
 
 def embed(

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from clipsearch.catalog.catalog import Catalog, Refusal
 from clipsearch.catalog.frames import frame_hash
@@ -22,7 +22,7 @@ from clipsearch.photos.video import Film
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
     import numpy as np
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from clipsearch.catalog.diff import PendingFile
     from clipsearch.photos.decode import Decoded
     from clipsearch.types import Preprocessing
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,26 @@ class ReadFile:
                 yield frame_hash(self.digest, seconds), pixels
         elif self.decoded is not None:
             yield self.digest, self.decoded.pixels
+
+
+def in_order(
+    pool: Executor, work: Callable[[T], R], items: Iterator[T], ahead: Callable[[], int]
+) -> Iterator[R]:
+    """What becomes of items, in their order, worked on by a pool a bounded distance ahead.
+
+    Args:
+        pool: Does the work.
+        work: On one item.
+        items: Taken one by one as there is room.
+        ahead: How many items beyond the next one may be under way, -1 for none; asked before each.
+    """
+    waiting: deque[Future[R]] = deque()
+    while True:
+        while len(waiting) <= ahead() and (item := next(items, None)) is not None:
+            waiting.append(pool.submit(work, item))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
 
 
 class Reader:
@@ -107,23 +130,25 @@ class Reader:
         Yields:
             For each file what was read, why it was refused, or None when it is gone.
         """
-        waiting: deque[tuple[bool, Future[ReadFile | Refusal | None]]] = deque()
         videos = 0
-        while True:
+
+        def counted() -> Iterator[PendingFile]:
+            nonlocal videos
+            for file in files:
+                videos += is_video(file.path)
+                yield file
+
+        def read(file: PendingFile) -> tuple[bool, ReadFile | Refusal | None]:
+            of_video = is_video(file.path)
+            return of_video, self._refusing(self._read_video if of_video else self._read, file)
+
+        def room() -> int:
             # A video may be worth 200 pictures: no more of them at once than there are threads.
-            while (
-                len(waiting) <= ahead() + self._workers
-                and videos <= self._workers
-                and (file := next(files, None)) is not None
-            ):
-                read = self._read_video if is_video(file.path) else self._read
-                waiting.append((is_video(file.path), self._pool.submit(self._refusing, read, file)))
-                videos += waiting[-1][0]
-            if not waiting:
-                return
-            was_video, reading = waiting.popleft()
-            yield reading.result()
+            return ahead() + self._workers if videos <= self._workers else -1
+
+        for was_video, item in in_order(self._pool, read, counted(), room):
             videos -= was_video
+            yield item
 
     def _refusing(
         self, read: Callable[[PendingFile, bytes], ReadFile], file: PendingFile

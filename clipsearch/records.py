@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,3 +66,18 @@ def duplicate_record(number: int, one: Duplicate) -> Record:
         "height": photo.height,
         "size": photo.size,
     }
+
+
+def plain(value: object) -> object:
+    """A dataclass, path or moment in terms of JSON; the `default` of `json.dumps`.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

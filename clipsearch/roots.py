@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
+from clipsearch.url_path import url_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,23 @@ class Walk:
 
 
 def absolute(path: Path | str) -> Path:
-    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
+    """The path as an absolute one, `~` expanded and `..` taken out, symlinks kept as the user wrote them.
+
+    A URL stays what it is.
+    """
+    # Not those of pathlib: `absolute` keeps `..`, and `expanduser` fails on `~nobody`.
+    return url_path(os.fspath(path)) or Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+
+
+def library_folder(path: Path | str | None = None) -> Path:
+    """The library's folder: the one named, `$CLIPSEARCH_LIBRARY`, or that for a user's application data."""
+    if path is not None:
+        return absolute(path)
+    if chosen := os.environ.get("CLIPSEARCH_LIBRARY"):
+        return absolute(chosen)
+    from platformdirs import user_data_path
+
+    return user_data_path("clipsearch", appauthor=False)
 
 
 def reachable(root: Path) -> bool:
@@ -44,14 +60,31 @@ def reachable(root: Path) -> bool:
         return False
 
 
+def root_at(catalog: Catalog, path: Path) -> int:
+    """Id of the root at a path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    roots = catalog.roots()
+    for root in roots:
+        if root.path == path:
+            return root.id
+    names = ", ".join(str(root.path) for root in roots) or "none"
+    raise UsageError(f"not an indexed folder: {path}", f"indexed folders: {names}")
+
+
 def is_bare(catalog: Catalog, root: Root) -> bool:
     """Whether the catalog has nothing of a root, not even a skipped file."""
     return not catalog.count_photos(root.id) and not catalog.count_skipped(root.id)
 
 
 def is_offline(catalog: Catalog, root: Root) -> bool:
-    """Whether a root that should hold photos cannot be reached."""
-    return not reachable(root.path) and not is_bare(catalog, root)
+    """Whether a root that should hold photos cannot be reached.
+
+    One that was never walked here is not expected to be: imported photos are answers all the same.
+    """
+    return root.indexed is not None and not reachable(root.path) and not is_bare(catalog, root)
 
 
 def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[str]) -> list[Walk]:
@@ -68,11 +101,11 @@ def plan(catalog: Catalog, requested: Sequence[Path | str], excludes: Sequence[s
         return [Walk(root) for root in catalog.roots()]
     walks = []
     for path in map(absolute, requested):
-        holder = _holder(catalog.roots(), path)
-        if holder is None:
+        found = holder(catalog.roots(), path)
+        if found is None:
             catalog.add_root(path, excludes)
-            holder = (path, None)
-        base, folder = holder
+            found = (path, None)
+        base, folder = found
         root = next(root for root in catalog.roots() if root.path == base)
         if excludes and folder is None and root.excludes != tuple(excludes):
             catalog.set_excludes(root.id, excludes)
@@ -101,7 +134,7 @@ def check_folders(requested: Sequence[Path | str], known: Sequence[Root]) -> Non
         raise UsageError(f"no such folder: {path}", "check the spelling, or whether a drive is unplugged")
 
 
-def _holder(roots: Sequence[Root], path: Path) -> tuple[Path, Path | None] | None:
+def holder(roots: Sequence[Root], path: Path) -> tuple[Path, Path | None] | None:
     """Path of the root that holds `path`, and where in it; None when no root does."""
     for root in roots:
         if path == root.path or _same(path, root.path):

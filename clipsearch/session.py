@@ -1,26 +1,26 @@
-"""A library opened for questions: its catalog, model, vectors and encoders, each opened when first needed."""
+"""A library opened for questions: what it holds, and the encoders that a query needs."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from clipsearch import zeroshot
-from clipsearch.catalog.catalog import Catalog, nothing_indexed
+from clipsearch.address import folder_of
 from clipsearch.catalog.concepts import concept, concepts
-from clipsearch.catalog.frames import answering, frames_of, shown
-from clipsearch.catalog.scope import scope_of
-from clipsearch.catalog.tags import unknown_tags
-from clipsearch.concepts import MARK, check_name, unknown
+from clipsearch.concepts import unknown
+from clipsearch.encoders.scripts import advice
 from clipsearch.errors import ModelError, PhotoError, UsageError
+from clipsearch.holdings import open_holdings
 from clipsearch.photos.extras import is_video
 from clipsearch.photos.files import digest_of, read_bytes
-from clipsearch.projection import Projection
-from clipsearch.roots import absolute, is_offline
+from clipsearch.roots import absolute
+from clipsearch.rows import row_of
 from clipsearch.strength import Gauge
+from clipsearch.terms import MARK, check_name
 from clipsearch.types import Match, Term
 
 if TYPE_CHECKING:
@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clipsearch.address import Address
+    from clipsearch.catalog.catalog import Catalog
     from clipsearch.catalog.concepts import Learned
     from clipsearch.catalog.scope import Scope
     from clipsearch.encoders import TextEncoder
     from clipsearch.encoders.shared import Encoders
+    from clipsearch.holdings import Holdings
+    from clipsearch.local import LocalHoldings
     from clipsearch.photos.guarded import Decoder
+    from clipsearch.projection import Projection
+    from clipsearch.rows import Row
     from clipsearch.types import Filters, Listeners, Model, Photo, Strength
 
 # Of the answers in a row, so many that are no matches end the search for further ones.
@@ -44,7 +50,7 @@ class Session:
     """What queries need, kept between them; sees what other processes commit meanwhile.
 
     Args:
-        folder: The library's folder.
+        place: The library's folder, or the address of its collection.
         listeners: For notices and downloads.
         on_model: Told which model answers.
         encoders: Other sessions' too.
@@ -54,21 +60,47 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, listeners: Listeners, on_model: Callable[[Model], None], encoders: Encoders
+        self,
+        place: Path | Address,
+        listeners: Listeners,
+        on_model: Callable[[Model], None],
+        encoders: Encoders,
     ) -> None:
-        self._folder = folder
+        self._place = place
         self._listeners = listeners
         self._on_model = on_model
-        self.catalog = Catalog(folder)
-        self._projection: tuple[int, Projection] | None = None
+        self.held: Holdings = open_holdings(place, listeners)
         self._encoders = encoders
         self._decoder: Decoder | None = None
 
     def close(self) -> None:
-        """Let go of the database and of decoders."""
+        """Let go of what is held and of decoders."""
         if self._decoder is not None:
             self._decoder.close()
-        self.catalog.close()
+        self.held.close()
+
+    @property
+    def local(self) -> LocalHoldings:
+        """What is held in a folder, for all that works there only.
+
+        Raises:
+            UsageError: The library is a collection.
+        """
+        folder_of(self._place)
+        return cast("LocalHoldings", self.held)
+
+    @property
+    def catalog(self) -> Catalog:
+        """See `local`."""
+        return self.local.catalog
+
+    def vectors(self) -> Projection:
+        """See `local`."""
+        return self.local.vectors()
+
+    def scope(self, filters: Filters) -> Scope:
+        """See `local`."""
+        return self.local.scope(filters)
 
     def model(self) -> tuple[int, Model]:
         """Id and identity of the library's model.
@@ -76,19 +108,9 @@ class Session:
         Raises:
             NoLibraryError: Nothing has been embedded yet.
         """
-        known = self.catalog.current_model()
-        if known is None:
-            raise nothing_indexed(self._folder)
+        known = self.held.model()
         self._on_model(known[1])
         return known
-
-    def vectors(self) -> Projection:
-        """The embeddings, as of now: opened again when another connection has committed since."""
-        catalog = self.catalog
-        state = catalog.state()
-        if self._projection is None or self._projection[0] != state:
-            self._projection = (state, Projection(catalog, self._folder, *self.model(), self._listeners))
-        return self._projection[1]
 
     def texts(self) -> TextEncoder:
         """The model's text encoder."""
@@ -96,7 +118,13 @@ class Session:
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`(n, dim)` unit embeddings of texts."""
+        self._advise(texts)
         return self.texts().encode(texts)
+
+    def _advise(self, texts: Sequence[str]) -> None:
+        """Tell where texts are in a script that the model does not know."""
+        if sentence := advice(texts, self.model()[1].source):
+            self._listeners.tell(sentence)
 
     def prompts(self, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         """`(prompts, dim)` unit embeddings of the generic prompts; see `Encoders.prompts`."""
@@ -153,6 +181,7 @@ class Session:
         rows = np.empty((len(labels), self.model()[1].dim), np.float32)
         offsets = np.zeros(len(labels), np.float32)
         if texts:
+            self._advise(texts)
             rows[~np.array(taught)] = zeroshot.label_vectors(texts, templates, self.texts())
         for place in np.flatnonzero(taught).tolist():
             learned = self.concept(check_name(labels[place]))
@@ -165,11 +194,11 @@ class Session:
             return None, term.vector
         data = None
         if term.kind == "photo":
-            content: int | None = self.catalog.photo(int(term.value)).content
+            content: int | None = self.held.photo(int(term.value)).content
         else:
             content, data = self._named(term)
-        key, _ = self.model()
-        stored = None if content is None else self.catalog.vector(content, key)
+        self.model()
+        stored = None if content is None else self.held.vector(content)
         if stored is not None:
             return content, _unit(stored)
         if data is None and term.kind == "image" and is_video(os.fsencode(term.value)):
@@ -183,7 +212,6 @@ class Session:
 
     def _named(self, term: Term) -> tuple[int | None, bytes | None]:
         """Content id and bytes of the file or URL that a term names."""
-        catalog = self.catalog
         if term.kind == "url":
             from clipsearch.photos.fetch import fetch_image
 
@@ -192,19 +220,19 @@ class Session:
             path = absolute(term.value)
             try:
                 if is_video(os.fsencode(path)):
-                    return catalog.content_of(digest_of(os.fsencode(path))[0]), None
+                    return self.held.content_of(digest_of(path)[0]), None
                 data, _, _ = read_bytes(path)
             except FileNotFoundError:
                 # On a drive that is unplugged now, its embedding is still here.
-                content = catalog.content_at(path)
-                if content is None:
+                known = self.held.photo_at(path)
+                if known is None:
                     raise UsageError(f"no such file: {path}", "check the spelling") from None
-                return content, None
+                return known.content, None
             except OSError as error:
                 raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from error
             except PhotoError as error:
                 raise PhotoError(f"{path}: {error.message}", error.hint) from error
-        return catalog.content_of(hashlib.sha256(data).digest()), data
+        return self.held.content_of(hashlib.sha256(data).digest()), data
 
     def _embed_video(self, path: Path) -> NDArray[np.float32]:
         """`(dim,)` unit embedding of the first frame of a video that shows something."""
@@ -231,23 +259,10 @@ class Session:
         pixels = self._guarded().decode(data, model.preprocessing).pixels
         return self._encoders.encode_image(pixels, model, self._listeners)
 
-    def scope(self, filters: Filters) -> Scope:
-        """Photos that may answer: within the filters, and of roots that can be reached now."""
-        catalog = self.catalog
-        roots = catalog.roots()
-        offline = [root for root in roots if is_offline(catalog, root)]
-        for root in offline:
-            self._listeners.tell(
-                f"{root.path} cannot be reached now; its photos are left out until it is back"
-            )
-        for sentence in unknown_tags(catalog, filters.tags):
-            self._listeners.tell(sentence)
-        return scope_of(filters, roots, offline)
-
     def newest(self, filters: Filters, limit: int, offset: int = 0) -> list[Photo]:
         """Photos that pass the filters, those taken last first, without the first `offset`."""
         _check_page(limit, offset)
-        return self.catalog.newest(self.scope(filters), limit, offset)
+        return self.held.within(filters).newest(limit, offset)
 
     def rank(
         self,
@@ -274,75 +289,57 @@ class Session:
             leave_out: Contents that may not answer.
         """
         _check_page(limit, offset)
-        catalog, vectors, end = self.catalog, self.vectors(), offset + limit
-        scope = self.scope(filters)
-        among = None if scope.everything else answering(catalog, scope)
-        leave_out |= frozenset(frame for content in leave_out for frame in frames_of(catalog, content))
+        selection, end = self.held.within(filters), offset + limit
+        leave_out = frozenset(part for content in leave_out for part in self.held.parts_of(content))
         floor = -np.inf if min_score is None else min_score
-        ratings = _Ratings(gauge, catalog, self.model()[0])
+        ratings = _Ratings(gauge, self.held)
         k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
         while True:
-            ids, scores = vectors.search(vector, k, among)
-            scored = {
-                content: score
-                for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
-                if score >= floor and content not in leave_out
-            }
+            nearest = selection.nearest(vector, k)
+            found = [
+                (score, photo)
+                for score, photo in nearest.photos
+                if score >= floor and photo.content not in leave_out
+            ]
             is_hopeless = False
             if only_matches:
-                weak = [strength == "weak" for strength, _ in ratings.of(list(scored))]
+                rated = {photo.content: photo for _, photo in found}
+                weak = [strength == "weak" for strength, _ in ratings.of(list(rated.values()))]
                 is_hopeless = len(weak) >= _HOPELESS and all(weak[-_HOPELESS:])
-                scored = {
-                    content: score
-                    for (content, score), left_out in zip(scored.items(), weak, strict=True)
-                    if not left_out
-                }
-            photos = shown(catalog, list(scored), scope)
-            # Contents whose photos are all gone are still among the vectors: look further for as many. And of
-            # a video, only the best frame answers.
-            enough = len({photo.id for held in photos.values() for photo in held}) >= end or is_hopeless
-            if enough or len(ids) < k or scores[-1] < floor:
+                matching = {content for content, is_weak in zip(rated, weak, strict=True) if not is_weak}
+                found = [(score, photo) for score, photo in found if photo.content in matching]
+            if len(found) >= end or is_hopeless or nearest.whole or nearest.last < floor:
                 break
             k *= 4
-        ordered = sorted(
-            ((scored[content], photo) for content, held in photos.items() for photo in held),
-            key=lambda pair: (-pair[0], os.fsencode(pair[1].path)),
-        )
-        best: dict[int, tuple[float, Photo]] = {}
-        for score, photo in ordered:
-            best.setdefault(photo.id, (score, photo))
-        found = list(best.values())[offset:end]
-        rated = ratings.of([photo.content for _, photo in found])
+        page = sorted(found, key=lambda pair: (-pair[0], os.fsencode(pair[1].path)))[offset:end]
+        strengths = ratings.of([photo for _, photo in page])
         return [
             Match(rank, score, photo, *one)
-            for rank, ((score, photo), one) in enumerate(zip(found, rated, strict=True), offset + 1)
+            for rank, ((score, photo), one) in enumerate(zip(page, strengths, strict=True), offset + 1)
         ]
 
-    def stored_embeddings(self, filters: Filters) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """Stored embeddings in blocks: a path and a row for each photo."""
-        catalog, scope = self.catalog, self.scope(filters)
-        for ids, rows in self.vectors().blocks():
-            order = np.argsort(ids)
-            ordered = ids[order]
-            contents, paths = catalog.paths(int(ordered[0]), int(ordered[-1]), scope)
-            places = np.searchsorted(ordered, contents)
-            here = ordered[places] == contents
-            if not here.all():  # contents of other blocks lie between those of this one
-                paths = [path for path, is_here in zip(paths, here.tolist(), strict=True) if is_here]
-            wanted = order[places[here]]
-            # Nearly always every row, in order, and copying them takes a second for a million.
-            yield paths, rows if np.array_equal(wanted, np.arange(len(rows))) else rows[wanted]
+    def stored_embeddings(
+        self, filters: Filters
+    ) -> Iterator[tuple[list[int], list[str], NDArray[np.float32]]]:
+        """Stored embeddings in blocks: an id, a path and a row for each photo."""
+        self.model()
+        return self.held.within(filters).embeddings()
 
     def stored_photos(self, filters: Filters) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Photos and their stored embeddings in blocks: one row for each photo."""
-        catalog, scope = self.catalog, self.scope(filters)
-        for ids, rows in self.vectors().blocks():
-            held = catalog.photos(ids.tolist(), scope)
-            photos = [photo for content in ids.tolist() for photo in held.get(content, ())]
-            places = [place for place, content in enumerate(ids.tolist()) for _ in held.get(content, ())]
-            yield photos, rows[places]
+        self.model()
+        return self.held.within(filters).photos()
 
-    def embeddings_of(self, paths: Sequence[Path | str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    def rows(self, filters: Filters) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
+        """As `stored_photos`, each photo as a row of a table."""
+        for photos, vectors in self.stored_photos(filters):
+            digests = self.held.digests(photos)
+            rows = [row_of(photo, digests[photo.content]) for photo in photos]
+            yield rows, vectors.astype(np.float16)
+
+    def embeddings_of(
+        self, paths: Sequence[Path | str]
+    ) -> Iterator[tuple[list[None], list[str], NDArray[np.float32]]]:
         """Embeddings of named files, stored or made now; of several, bad ones are told and left out."""
         done = 0
         for path in _expand(paths):
@@ -354,7 +351,7 @@ class Session:
                 self._listeners.tell(f"left out: {error.message}")
                 continue
             done += 1
-            yield [str(path)], row[None]
+            yield [None], [str(path)], row[None]
         if not done:
             raise PhotoError("none of these files could be read", "the lines above say why")
 
@@ -367,22 +364,21 @@ def _check_page(limit: int, offset: int) -> None:
 
 
 class _Ratings:
-    """How good matches each content is, from its vector in the catalog; each is rated once."""
+    """How good matches photos are, from their stored vectors; each content is rated once."""
 
-    def __init__(self, gauge: Gauge | None, catalog: Catalog, key: int) -> None:
-        self._gauge, self._catalog, self._key = gauge, catalog, key
+    def __init__(self, gauge: Gauge | None, held: Holdings) -> None:
+        self._gauge, self._held = gauge, held
         self._known: dict[int, tuple[Strength | None, float | None]] = {}
 
-    def of(self, contents: Sequence[int]) -> list[tuple[Strength | None, float | None]]:
+    def of(self, photos: Sequence[Photo]) -> list[tuple[Strength | None, float | None]]:
         """Strength and margin; None for both where there is no gauge, or the vector is damaged."""
         if self._gauge is not None:
-            new = [content for content in dict.fromkeys(contents) if content not in self._known]
-            stored = [(content, self._catalog.vector(content, self._key)) for content in new]
-            vectors = {content: _unit(vector) for content, vector in stored if vector is not None}
+            new = {photo.content: photo for photo in photos if photo.content not in self._known}
+            vectors = self._held.vectors_of(list(new.values()))
             if vectors:
-                rated = self._gauge.rate(np.stack(list(vectors.values())))
+                rated = self._gauge.rate(np.stack([_unit(vector) for vector in vectors.values()]))
                 self._known.update(zip(vectors, rated, strict=True))
-        return [self._known.get(content, (None, None)) for content in contents]
+        return [self._known.get(photo.content, (None, None)) for photo in photos]
 
 
 def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from clipsearch.catalog.concepts import Learned, record_concept
 from clipsearch.errors import UsageError
 from clipsearch.roots import absolute
 from clipsearch.tagger import builtin_vocabulary
+from clipsearch.terms import check_name
 from clipsearch.types import Filters
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def learn(
         UsageError: The name is none, there is nothing to learn from, or nothing to be learned.
         PhotoError: None of the files can be read.
     """
-    name = directions.check_name(typed)
+    name = check_name(typed)
     if not like:
         raise UsageError("nothing to learn from", f"show it: clipsearch concept learn {name} --like DIR")
     key, model = session.model()
@@ -77,8 +78,8 @@ def _shown(session: Session, paths: Sequence[Path | str], progress: Progress) ->
     done = 0
     for path in map(absolute, paths):
         stored = session.stored_embeddings(Filters(inside=path)) if path.is_dir() else ()
-        found = [rows for _, rows in stored if len(rows)]
-        for rows in found or (row for _, row in session.embeddings_of([path])):
+        found = [rows for *_, rows in stored if len(rows)]
+        for rows in found or (row for *_, row in session.embeddings_of([path])):
             parts.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
             done += len(rows)
             progress("looking at examples", "photos", done, 0)

@@ -28,7 +28,7 @@ from clipsearch.photos.decode import decode
 from clipsearch.photos.guarded import Decoder
 from clipsearch.photos.metadata import metadata_of, orientation
 from clipsearch.photos.plain import is_plain
-from clipsearch.query import parse_term
+from clipsearch.terms import parse_term
 from clipsearch.types import Preprocessing
 from clipsearch.zeroshot import check_labels
 

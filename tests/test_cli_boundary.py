@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from clipsearch import __version__
 from clipsearch.cli import main, manage
-from clipsearch.cli.app import app
+from clipsearch.cli.app import COMMANDS, application
 from clipsearch.cli.index import StopOnInterrupt
 from clipsearch.cli.progress import STOPPING, Reporter
 from clipsearch.errors import ClipsearchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -26,8 +30,9 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manage, "print_models", fail)
 
 
-def command_names() -> list[str]:
-    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+def command_names(arguments: Sequence[str] = ()) -> list[str]:
+    commands = application(arguments).registered_commands
+    return [command.name or command.callback.__name__ for command in commands if command.callback]
 
 
 def test_help_and_version_import_nothing_heavy() -> None:
@@ -41,6 +46,15 @@ def test_help_and_version_import_nothing_heavy() -> None:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         )
         assert done.stderr == "[]\n", arguments
+
+
+def test_a_command_line_gets_the_command_it_names() -> None:
+    everything = application()
+    names = command_names() + [str(group.name) for group in everything.registered_groups]
+    assert sorted(names) == sorted(name for commands in COMMANDS.values() for name in commands)
+    for name in names:
+        part = application([name])
+        assert [*command_names([name]), *(group.name for group in part.registered_groups)] == [name]
 
 
 def test_every_command_has_a_help_text_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +170,7 @@ def test_a_full_disk_under_the_output_is_one_line_and_exit_2() -> None:
 def test_shell_completion_completes_commands() -> None:
     environment = os.environ | {
         "_CLIPSEARCH_COMPLETE": "complete_bash",
-        "COMP_WORDS": "clipsearch cl",
+        "COMP_WORDS": "clipsearch cla",
         "COMP_CWORD": "1",
     }
     done = subprocess.run(

@@ -19,7 +19,7 @@ from clipsearch.errors import ModelUnavailableError, UnknownModelError
 from clipsearch.types import DownloadProgress, Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from conftest import Promised
@@ -30,11 +30,16 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """The part of the hub's protocol that a download needs, serving one folder, failing on request."""
+    """The part of the hub's protocol that a download needs, serving folders, failing on request.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Of the repository `REPO`.
+        others: Of further repositories, by name.
+    """
+
+    def __init__(self, folder: Path, others: Mapping[str, Path] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder = folder
+        self.folders = {REPO: folder, **(others or {})}
         self.requests: list[str] = []
         self.cuts = 0  # so many of the next transfers break off halfway
         self.damage = False  # flip a byte
@@ -58,14 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
-        prefix = f"/{REPO}/resolve/main/"
-        path = self.server.folder / self.path.removeprefix(prefix)
-        found = self.path.startswith(prefix) and path.is_file()
-        if not found:
+        repo, _, name = self.path.removeprefix("/").partition("/resolve/main/")
+        folder = self.server.folders.get(repo)
+        path = None if folder is None else folder / name
+        if path is None or not path.is_file():
             self.send_response(404)
-            self.send_header(
-                "X-Error-Code", "EntryNotFound" if self.path.startswith(prefix) else "RepoNotFound"
-            )
+            self.send_header("X-Error-Code", "RepoNotFound" if path is None else "EntryNotFound")
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from test_tokenizer import TEXTS, gemma_like
 from tiny_model import make_local_dir, tiny_config
 
+from clipsearch.cli import main
 from clipsearch.encoders import cache, export, open_image_encoder, open_text_encoder, registry
 from clipsearch.encoders.onnx import OnnxTextEncoder
 from clipsearch.encoders.openclip import TorchTextEncoder
@@ -264,3 +265,20 @@ def test_real_architectures_keep_the_cosine(
     with torch.no_grad():
         wanted = network.encode_text(open_clip.get_tokenizer(architecture)(TEXTS), normalize=True).numpy()
     assert (encoder.encode(TEXTS) * wanted).sum(axis=1).min() >= 0.9999
+
+
+def test_models_says_what_is_prepared_and_which_cannot_be_exported(
+    clip: tuple[Path, Model], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if str(clip[1].source)[:40] in line)
+    assert "cannot be exported" not in line
+    path = clip[0] / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "has_text": False}))
+    assert main(["models", "--json"]) == 0
+    (prepared,) = json.loads(capsys.readouterr().out)["prepared"]
+    assert prepared["name"] == str(clip[1].source)
+    assert prepared["text_queries"] == "torch"
+    assert prepared["size"] > 1_000_000
+    assert main(["models"]) == 0
+    assert "cannot be exported" in " ".join(capsys.readouterr().out.split())

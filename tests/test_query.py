@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mean_color import MeanColor, unit
 
 from clipsearch.errors import UsageError
-from clipsearch.query import combine, embed, parse_term
+from clipsearch.query import combine, embed
+from clipsearch.terms import parse_term
 from clipsearch.types import Term
 
 

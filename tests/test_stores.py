@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from milvus_server import MilvusServer
 
 from clipsearch.stores import faiss as faiss_store
 from clipsearch.stores import grouped as grouped_store
 from clipsearch.stores.exact import ExactStore
 from clipsearch.stores.faiss import FaissStore
 from clipsearch.stores.grouped import GroupedStore
+from clipsearch.stores.milvus import MilvusStore, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,10 +26,24 @@ if TYPE_CHECKING:
     Build = Callable[[NDArray[np.int64], NDArray[np.float16]], VectorStore]
 
 DIM = 48
+CENTRES = np.random.default_rng(6).standard_normal((12, DIM))
 
 
-@pytest.fixture(params=["exact", "faiss", "grouped"])
-def build(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    running = MilvusServer(tmp_path_factory.mktemp("milvus") / "data")
+    running.start()
+    yield running
+    running.kill()
+
+
+SERVER = pytest.param("server", marks=pytest.mark.cluster)
+
+
+@pytest.fixture(params=["exact", "faiss", "grouped", "lite", SERVER])
+def build(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    opened: list[MilvusStore] = []
+
     def exact(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
         return ExactStore(ids, vectors)
 
@@ -44,20 +60,38 @@ def build(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         assert grouped_store.build_grouped(path, DIM, ExactStore(ids, vectors), queries(200))
         return GroupedStore(path)
 
-    return {"exact": exact, "faiss": faiss, "grouped": grouped}[request.param]
+    def milvus(ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> VectorStore:
+        uri = str(tmp_path / "store.db")
+        if request.param == "server":
+            uri = f"http://127.0.0.1:{request.getfixturevalue('server').port}"
+        store = MilvusStore(Server("the server", uri), "store")
+        opened.append(store)
+        store.create(DIM, [], "a test")
+        store.prepare([])
+        store.upsert([{"id": key} for key in ids.tolist()], vectors)
+        store.settle(written=len(ids))
+        return store
+
+    builds = {"exact": exact, "faiss": faiss, "grouped": grouped, "lite": milvus, "server": milvus}
+    yield builds[request.param]
+    for store in opened:
+        store.drop()
+        store.close()
 
 
 @pytest.fixture
 def data() -> tuple[NDArray[np.int64], NDArray[np.float16]]:
     random = np.random.default_rng(7)
-    vectors = random.standard_normal((500, DIM))
+    # In clusters, as photos are.
+    vectors = CENTRES[random.integers(0, len(CENTRES), 500)] + 0.6 * random.standard_normal((500, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = random.permutation(np.arange(1, 5_000, 9))[:500]
     return ids.astype(np.int64), vectors.astype(np.float16)
 
 
 def queries(count: int) -> NDArray[np.float32]:
-    rows = np.random.default_rng(8).standard_normal((count, DIM))
+    random = np.random.default_rng(8)
+    rows = CENTRES[random.integers(0, len(CENTRES), count)] + 0.6 * random.standard_normal((count, DIM))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -118,7 +152,7 @@ def test_blocks_give_every_vector_back_bit_for_bit(build: Build, data) -> None:
     blocks = list(store.blocks(size=64))
     assert max(len(block_ids) for block_ids, _ in blocks) == 64
     order = np.arange(len(ids))
-    if isinstance(store, GroupedStore):
+    if isinstance(store, GroupedStore | MilvusStore):
         order = np.argsort(ids)
     np.testing.assert_array_equal(np.concatenate([block_ids for block_ids, _ in blocks]), ids[order])
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in blocks]), vectors[order])

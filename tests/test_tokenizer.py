@@ -233,7 +233,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126)), min_size=1))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_plain_english_is_encoded_alike_without_tokenizers(
     both: tuple[Tokenizer, Tokenizer], texts: list[str]
 ) -> None:

@@ -11,6 +11,7 @@ import os
 from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -403,27 +404,30 @@ class Catalog:
 
     def content_at(self, path: Path) -> int | None:
         """Id of the content that the catalog has for the file at an absolute path, or None."""
-        for root in self.roots():
-            if path.is_relative_to(root.path):
-                relative = os.fsencode(path.relative_to(root.path).as_posix())
-                rows = self.rows("SELECT content FROM photo WHERE root = ? AND path = ?", (root.id, relative))
-                if rows:
-                    return int(rows[0][0])
-        return None
+        found = self.photo_at(path)
+        return None if found is None else found.content
 
     def vector(self, content: int, model: int) -> NDArray[np.float16] | None:
         """`(dim,)` float16 embedding of one content; None when there is none, or a damaged one."""
-        rows = self.rows(
-            "SELECT vector, checksum, dim FROM embedding JOIN model ON model.id = model"
-            " WHERE content = ? AND model = ?",
-            (content, model),
-        )
-        if not rows:
-            return None
-        ((blob, checksum, dim),) = rows
-        with sound_values(self.path):
-            _, vectors = unpack([blob], [content], [checksum], dim)
-        return vectors[0] if len(vectors) else None
+        return self.vectors_of([content], model).get(content)
+
+    def vectors_of(self, contents: Sequence[int], model: int) -> dict[int, NDArray[np.float16]]:
+        """`(dim,)` float16 embeddings of contents; those without one, or with a damaged one, are left out."""
+        found: dict[int, NDArray[np.float16]] = {}
+        for start in range(0, len(contents), _VARIABLES):
+            part = contents[start : start + _VARIABLES]
+            rows = self.rows(
+                "SELECT content, vector, checksum, dim FROM embedding JOIN model ON model.id = model"
+                f" WHERE model = ? AND content IN ({','.join('?' * len(part))})",
+                (model, *part),
+            )
+            if not rows:
+                continue
+            with sound_values(self.path):
+                held, blobs, checksums, (dim, *_) = zip(*rows, strict=True)
+                sound, vectors = unpack(blobs, held, checksums, dim)
+                found |= zip(compress(held, sound.tolist()), vectors, strict=True)
+        return found
 
     def vectors(
         self,
@@ -535,6 +539,17 @@ class Catalog:
         with sound_values(self.path):
             return _photo(found[0])
 
+    def photo_at(self, path: Path) -> Photo | None:
+        """The photo that the catalog has for the file at an absolute path, or None."""
+        for root in self.roots():
+            if path.is_relative_to(root.path):
+                relative = os.fsencode(path.relative_to(root.path).as_posix())
+                rows = self.rows(f"{_PHOTOS} WHERE root = ? AND photo.path = ?", (root.id, relative))
+                if rows:
+                    with sound_values(self.path):
+                        return _photo(rows[0])
+        return None
+
     def newest(self, scope: Scope, limit: int, offset: int = 0) -> list[Photo]:
         """Photos within `scope`, those taken last first, those without a date at the end.
 
@@ -551,21 +566,22 @@ class Catalog:
         with sound_values(self.path):
             return [_photo(row) for row in rows]
 
-    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[str]]:
-        """Contents and paths of the photos within `scope` whose content id is in `first..last`, ascending.
+    def paths(self, first: int, last: int, scope: Scope) -> tuple[NDArray[np.int64], list[int], list[str]]:
+        """Photos within `scope` whose content id is in `first..last`, ascending: contents, ids and paths.
 
-        For walking the whole library: it reads one table, in order, and makes nothing but paths.
+        For walking the whole library: it reads one table, in order, and makes little but paths.
         """
         folders = {root.id: os.path.join(root.path, "") for root in self.roots()}  # noqa: PTH118 - with a slash
         rows = self.rows(
-            "SELECT content, root, path FROM photo WHERE content BETWEEN ? AND ?"
+            "SELECT content, id, root, path FROM photo WHERE content BETWEEN ? AND ?"
             f" AND {scope.where} ORDER BY content, id",
             (first, last, *scope.values),
         )
         decode = os.fsdecode
         with sound_values(self.path):
-            paths = [folders[root] + decode(path) for _, root, path in rows]
-            return np.fromiter((row[0] for row in rows), np.int64, len(rows)), paths
+            paths = [folders[root] + decode(path) for _, _, root, path in rows]
+            contents = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            return contents, [row[1] for row in rows], paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
         """Commit one batch: photos, contents and embeddings together.

@@ -1,13 +1,16 @@
-"""How many photos there are, by month and by folder."""
+"""How many photos there are, by month and by folder; and one of them, with all that is known of it."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from clipsearch.catalog.catalog import join
 from clipsearch.catalog.connection import sound_values
 from clipsearch.catalog.scope import subtree
-from clipsearch.types import FolderCount, MonthCount
+from clipsearch.catalog.tags import tags_of
+from clipsearch.types import FolderCount, MonthCount, PhotoDetails
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +55,30 @@ def folders(catalog: Catalog, inside: Path | None) -> list[FolderCount]:
     )
     with sound_values(catalog.path):
         return [FolderCount(inside / os.fsdecode(name), int(photos)) for name, photos in rows]
+
+
+def details(catalog: Catalog, key: int) -> PhotoDetails:
+    """All that is known of one photo.
+
+    Raises:
+        UsageError: There is none.
+    """
+    rows = catalog.rows(
+        "SELECT root.path, hash, mtime_ns FROM photo JOIN root ON root.id = root"
+        " JOIN content ON content.id = content WHERE photo.id = ?",
+        (key,),
+    )
+    photo = catalog.photo(key)
+    with sound_values(catalog.path):
+        ((root, digest, modified),) = rows
+        tags = tags_of(catalog, [photo.content]).get(photo.content, ())
+        return PhotoDetails(photo, join(root), bytes(digest), _moment(modified), tags)
+
+
+def _moment(modified_ns: int) -> datetime | None:
+    if modified_ns < 0:  # waits to be read again
+        return None
+    try:
+        return datetime.fromtimestamp(modified_ns // 1_000_000_000, UTC)
+    except (OverflowError, OSError):  # disks hold times that no calendar has
+        return None

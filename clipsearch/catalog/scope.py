@@ -105,7 +105,7 @@ def teach(connection: sqlite3.Connection) -> None:
     """Give a connection the functions that scopes use."""
     connection.create_function("regexp", 2, _matches, deterministic=True)
     connection.create_function("folded", 1, _folded, deterministic=True)
-    connection.create_function("distance_km", 4, _distance_km, deterministic=True)
+    connection.create_function("distance_km", 4, distance_km, deterministic=True)
 
 
 def _matches(pattern: bytes, path: bytes) -> bool:
@@ -121,7 +121,7 @@ def _folded(text: str | None) -> str | None:
     return None if text is None else text.casefold()
 
 
-def _distance_km(
+def distance_km(
     latitude: float | None, longitude: float | None, other_latitude: float, other_longitude: float
 ) -> float | None:
     """Along a great circle of a sphere of the earth's mean radius (haversine): 0.5 % off at most."""

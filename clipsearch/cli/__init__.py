@@ -60,13 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     import typer
 
-    from clipsearch.cli.app import app
+    from clipsearch.cli.app import application
 
     # Typer exports this one usage error; its parent, in Click or in Typer's own copy of it, is every one.
     usage_error = typer.BadParameter.__bases__[0]
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(
-            args=None if arguments is None else list(arguments),
+        code = application(words)(
+            args=None if arguments is None else words,
             prog_name="clipsearch",
             standalone_mode=False,
         )

@@ -14,7 +14,9 @@ from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import chosen, write_records
-from clipsearch.cli.terminal import remark
+from clipsearch.cli.terminal import console, remark
+from clipsearch.cli.wording import count
+from clipsearch.errors import UsageError
 from clipsearch.records import photo_record
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clipsearch.types import Photo
+    from clipsearch.types import Filters, Photo
 
     Blocks = Iterator[tuple[list[Photo], NDArray[np.float32]]]
 
@@ -35,6 +37,8 @@ def register(app: typer.Typer) -> None:
             "clipsearch export > photos.csv",
             "clipsearch export --on 2024 --format jsonl > photos.jsonl",
             "clipsearch export --vectors photos.npy > photos.csv",
+            "clipsearch export --to milvus://db.example.org:19530/photos",
+            "clipsearch export --to ~/embedded",
         )
     )(filtered(export))
 
@@ -49,6 +53,15 @@ def export(
             rich_help_panel="Output",
         ),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Write photos and embeddings into a Milvus collection, or a folder of Parquet files,"
+            " instead.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     filters: Filtered = NO_FILTERS,
     output: OutputFormat = None,
     null: Null = False,
@@ -58,6 +71,10 @@ def export(
 
     CSV, unless another format is named.
     """
+    if to is not None:
+        if vectors is not None or output is not None or null:
+            raise UsageError("--to goes with no other output", "run export twice")
+        return _send(to, filters, library)
     form = chosen(output, null=null)
     reporter = Reporter()
     with open_library(library, reporter) as opened, ExitStack() as stack:
@@ -72,6 +89,21 @@ def export(
     if not written:
         remark("no photo passes the filters")
         return Exit.NOTHING_FOUND
+    return Exit.DONE
+
+
+def _send(to: str, filters: Filters, library: Path | None) -> int:
+    reporter = Reporter()
+    with open_library(library, reporter) as opened:
+        total = opened.status().photos
+        written = opened.send(
+            to, filters, progress=lambda done: reporter.work("sending", "photos", done, total)
+        )
+    if not any(written):
+        remark("no photo passes the filters")
+        return Exit.NOTHING_FOUND
+    there = f", {written.unchanged:,} were there already" if written.unchanged else ""
+    console().print(f"{count(written.new, 'photo')} sent to {to}{there}.")
     return Exit.DONE
 
 

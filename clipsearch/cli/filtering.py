@@ -9,12 +9,12 @@ import typer
 
 from clipsearch.cli.option_groups import with_options
 from clipsearch.errors import UsageError
-from clipsearch.types import Filters
+from clipsearch.matches import Filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clipsearch.types import Shape
+    from clipsearch.matches import Shape
 
 _PANEL = "Which photos"
 NO_FILTERS = Filters()

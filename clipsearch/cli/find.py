@@ -21,7 +21,7 @@ from clipsearch.cli.options import (
     Subtract,
     examples,
 )
-from clipsearch.cli.progress import open_library
+from clipsearch.cli.progress import open_for_search
 from clipsearch.cli.render import chosen, write_matches
 from clipsearch.cli.showing import NOT_SHOWN, Shown, match_section, shown_too
 from clipsearch.cli.terminal import remark
@@ -79,7 +79,7 @@ def search(
     Without a query: the photos that pass the filters, those taken last first.
     """
     form = chosen(output, null=null)
-    with open_library(library) as opened:
+    with open_for_search(library) as opened:
         if filters and not (query or add or subtract or min_score is not None or only_matches):
             matches = opened.newest(filters, limit=limit)
         else:
@@ -120,7 +120,7 @@ def similar(
     taken, path.
     """
     form = chosen(output, null=null)
-    with open_library(library) as opened:
+    with open_for_search(library) as opened:
         matches = opened.similar(
             image,
             add=add or (),

@@ -88,7 +88,7 @@ def index(
     Only photos that are new or changed go through the model.
     Ctrl-C keeps everything done so far; the next run goes on from there.
     """
-    size = _batch_size(batch_size)
+    size = batch_size_of(batch_size)
     with Reporter() as reporter, open_library(library, reporter) as opened, StopOnInterrupt(reporter) as stop:
         report = opened.index(
             folders or (),
@@ -140,7 +140,12 @@ class StopOnInterrupt:
         self._reporter.stopping()
 
 
-def _batch_size(text: str) -> int | None:
+def batch_size_of(text: str) -> int | None:
+    """What `--batch-size` says; None for what suits the device.
+
+    Raises:
+        UsageError: It is no number.
+    """
     if text.lower() == "auto":
         return None
     if not text.isdecimal() or int(text) == 0:

@@ -127,12 +127,16 @@ def relocate(
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the recommended models.
+    """List the recommended models, and those that are prepared on this machine.
 
     Any other model that OpenCLIP can load works too: NAME/PRETRAINED, hf-hub:ORG/REPO, a local folder,
     or an architecture with --weights FILE.
     """
+    from clipsearch.encoders.opening import prepared_models
     from clipsearch.encoders.registry import PRESETS
 
-    presets = list(PRESETS.values())
-    write_json(presets) if as_json else print_models(presets)
+    presets, prepared = list(PRESETS.values()), prepared_models()
+    if as_json:
+        write_json({"presets": presets, "prepared": prepared})
+    else:
+        print_models(presets, prepared)

@@ -38,7 +38,7 @@ LibraryFolder = Annotated[
         "-L",
         metavar="DIR",
         envvar="CLIPSEARCH_LIBRARY",
-        help="Folder of the library; without it, the one in your data folder.",
+        help="The library: a folder, or milvus://HOST:PORT/COLLECTION; else the one in your data folder.",
         rich_help_panel="Library",
     ),
 ]

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from clipsearch.cli.terminal import console, harmless
+from clipsearch.cli.terminal import console, harmless, remark
 from clipsearch.cli.wording import duration
-from clipsearch.types import Listeners
+from clipsearch.matches import Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from clipsearch.library import Library
     from clipsearch.types import DownloadProgress, IndexProgress, IndexReport
+    from clipsearch.warm import WarmLibrary
 
 STOPPING = "stopping after this batch; press Ctrl-C again to quit at once"
 _SECONDS_BETWEEN_LINES = 10.0  # where there is no live display
@@ -42,6 +43,16 @@ def open_library(folder: Path | None, reporter: Reporter | None = None) -> Itera
 
     with reporter or Reporter() as active, Library.open(folder, listeners=active.listeners) as library:
         yield library
+
+
+@contextmanager
+def open_for_search(folder: Path | None) -> Iterator[WarmLibrary]:
+    """The library to search, which a server may hold open; telling of its progress likewise."""
+    from clipsearch.address import place_of
+    from clipsearch.warm import WarmLibrary
+
+    with Reporter() as reporter:
+        yield WarmLibrary(place_of(folder), reporter.listeners)
 
 
 class Reporter:
@@ -77,7 +88,10 @@ class Reporter:
 
     def notice(self, sentence: str) -> None:
         """One line that stays."""
-        self._console.print(harmless(sentence), style="dim")
+        if self._live is None:
+            remark(sentence)
+        else:
+            self._live.console.print(harmless(sentence), style="dim")
 
     def download(self, progress: DownloadProgress) -> None:
         """A model on its way."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import sys
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsearch.cli.options import Format
@@ -16,7 +13,7 @@ from clipsearch.cli.table import Column, Table
 from clipsearch.cli.terminal import on_terminal, shown
 from clipsearch.cli.wording import at
 from clipsearch.errors import UsageError
-from clipsearch.records import match_record
+from clipsearch.records import match_record, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,8 +102,8 @@ def write_records(
 
 def write_json(value: object) -> None:
     """Write one dataclass, or a list of them, as indented JSON."""
-    plain = json.dumps(value, default=_plain, indent=2)
-    sys.stdout.write(plain + "\n")
+    text = json.dumps(value, default=plain, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 class _CsvOutput:
@@ -137,13 +134,3 @@ def _cells(record: Record) -> list[object]:
 
 def _json(record: Mapping[str, object]) -> bytes:
     return json.dumps(record).encode("ascii")
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -12,6 +12,7 @@ from clipsearch.cli.wording import count, duration, moment, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from clipsearch.encoders.opening import PreparedModel
     from clipsearch.encoders.registry import Preset
     from clipsearch.types import Examination, IndexReport, LibraryStatus, Model, SkippedFile
 
@@ -28,7 +29,7 @@ def print_status(held: LibraryStatus) -> None:
         "skipped": f"{count(held.skipped, 'file')}, see `clipsearch status --skipped`"
         if held.skipped
         else "",
-        "on disk": _sizes(held),
+        "on disk": _sizes(held) if held.catalog_bytes else "",
         "last run": _run(held.last_run) if held.last_run else "",
     }
     for name, fact in facts.items():
@@ -90,8 +91,8 @@ def print_examination(examination: Examination) -> None:
         table.row(row, finding.where)
 
 
-def print_models(presets: Sequence[Preset]) -> None:
-    """The recommended models, two lines each."""
+def print_models(presets: Sequence[Preset], prepared: Sequence[PreparedModel]) -> None:
+    """The recommended models, two or three lines each, and a line for each that is prepared here."""
     from rich.text import Text
 
     out = console()
@@ -107,6 +108,13 @@ def print_models(presets: Sequence[Preset]) -> None:
         if preset.model != preset.name:
             out.print(indent + preset.model)
         out.print(Text(indent + ", ".join(facts), "dim"))
+    if prepared:
+        out.print("\nprepared on this machine")
+    for model in prepared:
+        slow = (
+            "" if model.text_queries == "onnx" else "; cannot be exported, so that text queries take seconds"
+        )
+        out.print(f"  {harmless(model.name)}", Text(f"{size(model.size)}{slow}", "dim"))
 
 
 def _photos(held: LibraryStatus) -> str:

@@ -1,49 +1,34 @@
-"""What stands for each label: the photos that have it most surely."""
+"""What stands for each label, shown."""
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
+from clipsearch import surest
 from clipsearch.cli.terminal import harmless
 from clipsearch.cli.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from clipsearch.contact_sheet import Section
-    from clipsearch.types import Prediction
 
 SHOWN = 10
 PLOTTED = 5
 _BARS = 40  # more make no plot to look at
 
 
-class Surest:
-    """Keeps the surest photos of each label, as predictions pass by.
+class Surest(surest.Surest):
+    """Shows what it has kept.
 
     Args:
         labels: In the order of the predictions' probabilities.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(len(labels), SHOWN)
         self._labels = labels
-        self._counts = [0] * len(labels)
-        # The least sure first; of equals the later one goes.
-        self._heaps: list[list[tuple[float, int, Prediction]]] = [[] for _ in labels]
-
-    def keep(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Let all predictions through."""
-        for number, prediction in enumerate(predictions):
-            best = prediction.best
-            self._counts[best] += 1
-            entry = (prediction.probabilities[best], -number, prediction)
-            if len(self._heaps[best]) < SHOWN:
-                heapq.heappush(self._heaps[best], entry)
-            else:
-                heapq.heappushpop(self._heaps[best], entry)
-            yield prediction
 
     def sections(self, examples: int = SHOWN) -> list[Section]:
         """Photos of each label that has any, the surest first; the most frequent label first."""
@@ -51,14 +36,14 @@ class Surest:
 
         return [
             Section(
-                f"{harmless(self._labels[label])}   {count(self._counts[label], 'photo')}",
+                f"{harmless(self._labels[label])}   {count(self.counts[label], 'photo')}",
                 [
-                    Tile(path, f"{probability:.1%}", harmless(path.name))
-                    for probability, path in self._best(label, examples)
+                    Tile(one.path, f"{one.probabilities[label]:.1%}", harmless(one.path.name))
+                    for one in self.of(label)[:examples]
                 ],
             )
             for label in self._order()
-            if self._counts[label]
+            if self.counts[label]
         ]
 
     def plot(self, file: Path) -> None:
@@ -72,12 +57,8 @@ class Surest:
         from clipsearch.contact_sheet import label_plot
 
         sections = self.sections(PLOTTED)[:_BARS]
-        counts = [(harmless(self._labels[label]), self._counts[label]) for label in self._order()]
+        counts = [(harmless(self._labels[label]), self.counts[label]) for label in self._order()]
         write_picture(file, label_plot(counts[:_BARS], sections, thumbnails_of(sections)))
 
     def _order(self) -> list[int]:
-        return sorted(range(len(self._labels)), key=lambda label: -self._counts[label])
-
-    def _best(self, label: int, examples: int) -> list[tuple[float, Path]]:
-        ordered = sorted(self._heaps[label], key=lambda entry: entry[:2], reverse=True)
-        return [(probability, prediction.path) for probability, _, prediction in ordered[:examples]]
+        return sorted(range(len(self._labels)), key=lambda label: -self.counts[label])

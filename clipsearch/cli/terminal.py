@@ -79,4 +79,13 @@ def complain(message: str, hint: str = "") -> None:
 
 def remark(sentence: str) -> None:
     """Show one sentence beside the result, on standard error."""
-    console(stderr=True).print(harmless(sentence), style="dim")
+    if _takes_styles():
+        console(stderr=True).print(harmless(sentence), style="dim")
+    elif sys.stderr is not None:
+        sys.stderr.write(f"{harmless(sentence)}\n")  # rich would write the same, after 40 ms of importing it
+
+
+def _takes_styles() -> bool:
+    """Whether rich might style what goes to standard error."""
+    forced = os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE") == "1"
+    return bool(forced) or (sys.stderr is not None and sys.stderr.isatty())

@@ -22,12 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsearch.encoders.tokenizer import TokenizerSettings
 from clipsearch.errors import ModelError
 from clipsearch.types import Model, ModelSource, Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from clipsearch.encoders.tokenizer import TokenizerSettings
 
 FORMAT = 1
 MODEL_NAME = "model.json"
@@ -75,6 +76,8 @@ def folder_of(fingerprint: str) -> Path:
 
 def read(fingerprint: str) -> CachedModel | None:
     """The cached model, or None when there is none, a damaged one, or one of another format."""
+    from clipsearch.encoders.tokenizer import TokenizerSettings
+
     folder = folder_of(fingerprint)
     try:
         content = json.loads((folder / MODEL_NAME).read_text(encoding="utf-8"))
@@ -90,6 +93,18 @@ def read(fingerprint: str) -> CachedModel | None:
         return None
     needed = [TOKENIZER_NAME, TEXT_NAME] if cached.has_text else [TOKENIZER_NAME]
     return cached if all((folder / name).is_file() for name in needed) else None
+
+
+def prepared() -> list[tuple[ModelSource, bool, int]]:
+    """Of each cached model its source, whether its text tower is exported, and bytes; by name."""
+    found = []
+    for path in (cache_root() / "models").glob(f"[!.]*/{MODEL_NAME}"):
+        content = _read_json(path)
+        if content.get("format") == FORMAT:
+            source = content["model"]["source"]
+            held = sum(file.stat().st_size for file in path.parent.iterdir())
+            found.append((_source(source), bool(content["has_text"]), held))
+    return sorted(found, key=lambda one: str(one[0]))
 
 
 def write(cached: CachedModel, folder: Path) -> None:
@@ -281,11 +296,15 @@ def model_from_json(content: dict[str, Any]) -> Model:
     preprocessing = dict(content["preprocessing"])
     for name in ("size", "mean", "std"):
         preprocessing[name] = tuple(preprocessing[name])
-    weights = content["source"]["weights"]
     return Model(
         **{
             **content,
-            "source": ModelSource(content["source"]["name"], None if weights is None else Path(weights)),
+            "source": _source(content["source"]),
             "preprocessing": Preprocessing(**preprocessing),
         }
     )
+
+
+def _source(content: dict[str, Any]) -> ModelSource:
+    weights = content["weights"]
+    return ModelSource(content["name"], None if weights is None else Path(weights))

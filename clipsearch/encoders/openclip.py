@@ -12,9 +12,7 @@ import hashlib
 import json
 import logging
 import math
-import pickle
 import tempfile
-import textwrap
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +31,7 @@ import torch  # noqa: E402
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict  # noqa: E402
 
 from clipsearch.encoders.vision import features, normalization  # noqa: E402
+from clipsearch.encoders.weights import load_weights, one_line  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +76,7 @@ def load(source: ModelSource, listeners: Listeners) -> LoadedModel:
     digest = checkpoint.digest()
     with quiet():
         network = _build(checkpoint, listeners)
-        _load_weights(network, checkpoint)
+        load_weights(network, checkpoint.weights, source=source.name, listeners=listeners)
         preprocessing = _preprocessing(network, checkpoint.preprocessing)
     # Everything that decides about an embedding. The source does not: the same weights from the hub
     # and from a folder are one model.
@@ -121,7 +120,7 @@ def _build(checkpoint: Checkpoint, listeners: Listeners) -> Any:
     except ImportError as error:
         raise ModelError(f"{source} needs a package that is missing: {error}") from error
     except Exception as error:  # a constructor may stumble over any wrong value
-        raise BadCheckpointError(f"{source}: its configuration cannot be built: {_line(error)}") from error
+        raise BadCheckpointError(f"{source}: its configuration cannot be built: {one_line(error)}") from error
     return network.eval().requires_grad_(requires_grad=False)
 
 
@@ -143,29 +142,6 @@ def _text_tower(checkpoint: Checkpoint, listeners: Listeners) -> dict[str, Any] 
     return described
 
 
-def _load_weights(network: Any, checkpoint: Checkpoint) -> None:
-    source, weights = str(checkpoint.source), checkpoint.weights
-    try:
-        # weights_only: nothing in a pickle is executed.
-        open_clip.load_checkpoint(network, str(weights), strict=True, weights_only=True)
-    except MemoryError:
-        raise
-    except pickle.UnpicklingError as error:
-        problem = "is damaged"
-        if "unsupported" in str(error).lower():
-            problem = "holds more than weights, and code in a checkpoint is never run"
-        raise BadCheckpointError(f"{weights} {problem}", "save it as safetensors") from error
-    except Exception as error:  # whatever a damaged file makes of its reader
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if lines and lines[0].startswith("Error(s) in loading state_dict") and len(lines) > 1:
-            found = textwrap.shorten(lines[1], 160, placeholder=" ...")
-            raise BadCheckpointError(
-                f"{weights} does not fit the architecture of {source}: {found}",
-                "name the architecture that it was trained with",
-            ) from error
-        raise BadCheckpointError(f"{weights} is not a usable checkpoint: {_line(error)}") from error
-
-
 def _preprocessing(network: Any, overrides: dict[str, Any]) -> Preprocessing:
     found = merge_preprocess_dict(PreprocessCfg(), overrides)
     height, width = _pair(getattr(network.visual, "image_size", None) or found["size"], 2)
@@ -183,11 +159,6 @@ def _preprocessing(network: Any, overrides: dict[str, Any]) -> Preprocessing:
 
 def _pair(value: Any, length: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,) * length
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return textwrap.shorten(text, 160, placeholder=" ...")
 
 
 class TorchTower:

@@ -32,6 +32,32 @@ class AvailableModel:
     preset: registry.Preset | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedModel:
+    """A model that was prepared on this machine: its text queries need neither network nor preparation.
+
+    Attributes:
+        name: Its source.
+        text_queries: `onnx`, or `torch` where its text tower cannot be exported and every query loads the
+            whole model, which takes seconds.
+        size: Of what is kept for it in the model cache, in bytes.
+    """
+
+    name: str
+    text_queries: str
+    size: int
+
+
+def prepared_models() -> list[PreparedModel]:
+    """What the model cache holds, by name."""
+    from clipsearch.encoders import cache
+
+    return [
+        PreparedModel(str(source), "onnx" if has_text else "torch", size)
+        for source, has_text, size in cache.prepared()
+    ]
+
+
 def available_models() -> list[AvailableModel]:
     """All models with published weights: the presets first, then OpenCLIP's list by name."""
     presets = [AvailableModel(preset.model, preset) for preset in registry.PRESETS.values()]

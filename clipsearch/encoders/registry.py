@@ -21,6 +21,9 @@ HUB_PREFIX = "hf-hub:"
 DIR_PREFIX = "local-dir:"
 CONFIG_NAME = "open_clip_config.json"
 DEFAULT_PRESET = "default"
+LATIN = "LATIN"
+# Tokenizers made from English text, and so are the models that use them; None is OpenAI's own.
+_ENGLISH_TOKENIZERS = (None, "timm/ViT-B-16-SigLIP", "bert-base-uncased", "roberta-base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,13 @@ class Preset:
         name: What the user types.
         model: Canonical name it stands for.
         summary: What it is good for, a few words.
-        languages: Languages of the texts it understands.
+        languages: Of the texts it understands. SigLIP2's from Tschannen et al. 2025, section 2.
         license: SPDX identifier of the weights' licence.
         imagenet: Zero-shot top-1 accuracy on ImageNet-1k, in percent; None where OpenCLIP publishes none.
             Source: open_clip `docs/openclip_results.csv`.
         gflops: Work for one image, in 10^9 multiply-adds; None where OpenCLIP publishes none.
             Source: open_clip `docs/model_profile.csv`.
+        scripts: That its texts were written in, by Unicode's names; None for whatever people write in.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Preset:
     license: str
     imagenet: float | None = None
     gflops: float | None = None
+    scripts: tuple[str, ...] | None = (LATIN,)
 
 
 PRESETS: dict[str, Preset] = {
@@ -64,15 +69,17 @@ PRESETS: dict[str, Preset] = {
             "multilingual",
             "ViT-B-32-SigLIP2-256/webli",
             "queries in many languages",
-            "multilingual",
+            "109 languages",
             "Apache-2.0",
+            scripts=None,
         ),
         Preset(
             "best",
             "ViT-B-16-SigLIP2/webli",
             "finer detail, several times slower to index",
-            "multilingual",
+            "109 languages",
             "Apache-2.0",
+            scripts=None,
         ),
         Preset(
             "builtin",
@@ -181,6 +188,19 @@ def _unknown(name: str, *, among: tuple[str, ...] | None = None, hint: str = "")
 def _near(name: str, among: tuple[str, ...]) -> list[str]:
     spelled = {known.lower(): known for known in among}
     return [spelled[key] for key in difflib.get_close_matches(name.lower(), spelled, n=4, cutoff=0.6)]
+
+
+def scripts_of(source: ModelSource) -> tuple[str, ...] | None:
+    """Scripts of the texts that a model was trained on; None where it is all, or nobody knows."""
+    preset = next((preset for preset in PRESETS.values() if preset.model == source.name), None)
+    if preset is not None:
+        return preset.scripts
+    architecture, slash, _ = source.name.rpartition("/")
+    if source.weights is not None or not slash or architecture not in architectures():
+        return None  # the user's own, trained on whatever the user has
+    text = architecture_config(architecture)["text_cfg"]
+    name = text.get("hf_tokenizer_name") if isinstance(text, dict) else None
+    return (LATIN,) if name in _ENGLISH_TOKENIZERS else None
 
 
 def open_clip_folder() -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clipsearch.encoders.opening import check_same, open_image_encoder, open_text_encoder
 from clipsearch.encoders.prompts import prompt_vectors
+from clipsearch.encoders.remembered import RememberingTexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ class Encoders:
         """
         with self._lock:
             if self._texts is None or self._texts.model.fingerprint != model.fingerprint:
-                self._texts = open_text_encoder(model, listeners=listeners)
+                self._texts = RememberingTexts(open_text_encoder(model, listeners=listeners))
             return self._texts
 
     def encode_image(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from clipsearch.encoders.merges import MERGES_NAME, Merges
+from clipsearch.encoders.pieces import PIECES_NAME, Pieces
 from clipsearch.errors import ModelError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Tokenizer:
     """Texts to ids for one model.
 
     Args:
-        path: `tokenizer.json`, with CLIP's merges beside it.
+        path: `tokenizer.json`, with CLIP's merges or a big vocabulary's pieces beside it.
         settings: Written beside it.
     """
 
@@ -78,7 +79,11 @@ class Tokenizer:
         if settings.kind == "clip":
             with suppress(OSError, ValueError):
                 self._merges = Merges(path.with_name(MERGES_NAME))
-        if self._merges is None:
+        self._pieces: Pieces | None = None
+        if settings.kind == "plain":
+            with suppress(OSError, ValueError, KeyError):
+                self._pieces = Pieces(path.with_name(PIECES_NAME))
+        if self._merges is None and self._pieces is None:
             _ = self._backend  # a damaged file is noticed now
 
     @cached_property
@@ -115,6 +120,8 @@ class Tokenizer:
     def _row(self, text: str) -> list[int]:
         settings, length = self.settings, self.settings.context_length
         if settings.kind == "plain":
+            if self._pieces is not None and (found := self._pieces.encode(text)) is not None:
+                return self._pieces.between_ends(found, length, cut_left=settings.cut_left)
             return list(self._backend.encode(text).ids)
         if settings.kind == "clip":
             return [settings.start, *self._clip(text)[: length - 2], settings.end]

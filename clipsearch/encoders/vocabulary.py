@@ -14,6 +14,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from clipsearch.encoders import hub, registry
 from clipsearch.encoders.merges import MERGES_COUNT, MERGES_NAME, write_merges
+from clipsearch.encoders.pieces import write_pieces
 from clipsearch.encoders.tokenizer import TokenizerSettings
 from clipsearch.errors import BadCheckpointError, UnknownModelError
 
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 
 # The word pattern of OpenAI's CLIP, as in open_clip.tokenizer.
 _CLIP_WORDS = r"(?i:<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)"
+
+# Held against `tokenizers` before the pieces of a vocabulary are used instead of it.
+_SAMPLES = (
+    "",
+    "a photo of a dog",
+    "Ein rotes Auto vor einem alten Haus, 1987!",
+    "собака на пляже",
+    "夜の東京タワー",
+    "경복궁의 가을",
+    "كلب على الشاطئ",
+    "समुद्र तट पर कुत्ता",
+    "café №5: 12,50 € 🍰👩‍👩‍👧",
+    "a very long description of a quiet street in the morning " * 5,
+)
 
 
 def write_tokenizer(
@@ -140,6 +155,7 @@ def _hub_tokenizer(
 
     _add_ends(backend, config, start=token("bos"), end=token("eos"))
     backend.save(str(target), pretty=False)
+    write_pieces(target, target.parent, _SAMPLES)
     padding = backend.padding or {}
     pad = token_id("pad")
     if pad is None:

@@ -1,0 +1,169 @@
+"""A photo's own file, opened so that it is that of the library and no other, and sent in parts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import stat
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from clipsearch.errors import PhotoError
+from clipsearch.photos.files import MAX_BYTES
+from clipsearch.photos.formats import format_name
+from clipsearch.web.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
+    from starlette.types import Receive, Scope, Send
+
+    from clipsearch.types import PhotoDetails
+
+# What browsers show, or hand to a program for pictures. All else is a download: nothing that a file says of
+# itself makes it a page.
+_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+    "GIF": "image/gif",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+    "JPEG2000": "image/jp2",
+}
+_DOWNLOAD = "application/octet-stream"
+_HEAD = 4_096  # bytes that tell a format
+_CHUNK = 1 << 18
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def open_photo(details: PhotoDetails) -> BufferedReader:
+    """A photo's file, opened for reading.
+
+    It really lies below the indexed folder that it belongs to, wherever links lead by now; or else it is,
+    byte by byte, what was indexed.
+
+    Raises:
+        NotFoundError: It is gone, no regular file, or a link that leads to another file now.
+    """
+    path = details.photo.path
+    try:
+        real = Path(os.path.realpath(path))
+        file = os.fdopen(os.open(real, os.O_RDONLY | _FLAGS), "rb")
+        try:
+            _check(file, real, details)
+        except BaseException:
+            file.close()
+            raise
+    except OSError:
+        raise NotFoundError(
+            "the file cannot be read now", "index its folder again, or plug its drive in"
+        ) from None
+    return file
+
+
+def _check(file: BufferedReader, real: Path, details: PhotoDetails) -> None:
+    facts = os.fstat(file.fileno())
+    # What was opened is what the path means after: nothing was put in its place in between.
+    is_here = os.path.samestat(facts, real.lstat()) and os.path.realpath(details.photo.path) == str(real)
+    if not stat.S_ISREG(facts.st_mode) or not is_here:
+        raise FileNotFoundError
+    root = Path(os.path.realpath(details.root))
+    if not real.is_relative_to(root) and not _is_same(file, facts.st_size, details):
+        raise NotFoundError("the file lies outside the indexed folders", "index the folder that it is in")
+
+
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
+
+
+def _is_same(file: BufferedReader, size: int, details: PhotoDetails) -> bool:
+    if size != details.photo.size:
+        return False
+    found = hashlib.file_digest(file, "sha256").digest() == details.digest
+    file.seek(0)
+    return found
+
+
+def read_photo(details: PhotoDetails) -> bytes:
+    """All bytes of a photo's file.
+
+    Raises:
+        NotFoundError: As `open_photo`.
+        PhotoError: It is too large, or the disk fails.
+    """
+    with open_photo(details) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise PhotoError(f"file of {size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
+        try:
+            return file.read(size)
+        except OSError as error:
+            raise PhotoError((error.strerror or str(error)).lower()) from error
+
+
+def chunks_of(file: BufferedReader, size: int) -> Iterator[bytes]:
+    """So many bytes of a file, or fewer where it ends; it is closed then."""
+    with file:
+        while size > 0 and (chunk := file.read(min(_CHUNK, size))):
+            size -= len(chunk)
+            yield chunk
+
+
+class Original(Response):
+    """Sends an open file, or the part of it that was asked for, and closes it.
+
+    Args:
+        file: The file.
+        details: Whose.
+        asked: The request's `Range`, empty for all of it. Of several ranges all is sent, as RFC 9110 allows.
+        download: To be saved, not shown.
+    """
+
+    def __init__(self, file: BufferedReader, details: PhotoDetails, *, asked: str, download: bool) -> None:
+        size = os.fstat(file.fileno()).st_size
+        media_type = _TYPES.get(format_name(file.read(_HEAD)), _DOWNLOAD)
+        self._file = file
+        headers = {"Accept-Ranges": "bytes"}
+        name = quote(os.fsencode(details.photo.path.name), safe="")
+        way = "attachment" if download or media_type == _DOWNLOAD else "inline"
+        headers["Content-Disposition"] = f"{way}; filename*=UTF-8''{name}"
+        status, first, length = HTTPStatus.OK, 0, size
+        if match := _RANGE.fullmatch(asked.replace(" ", "")):
+            start, end = match.groups()
+            if start:
+                first, last = int(start), min(int(end) if end else size - 1, size - 1)
+            else:
+                first, last = max(0, size - int(end or 0)), size - 1
+            if first > last:
+                status, length = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, 0
+                headers["Content-Range"] = f"bytes */{size}"
+            else:
+                status, length = HTTPStatus.PARTIAL_CONTENT, last + 1 - first
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        file.seek(first if length else 0)
+        self._length = length
+        super().__init__(None, status, headers, media_type)
+        self.headers["Content-Length"] = str(length)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        chunks = chunks_of(self._file, self._length)
+        try:
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            while chunk := await asyncio.to_thread(next, chunks, b""):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._file.close()
