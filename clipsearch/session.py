@@ -331,11 +331,20 @@ class Session:
         return self.held.within(filters).photos()
 
     def rows(self, filters: Filters) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
-        """As `stored_photos`, each photo as a row of a table."""
+        """As `stored_photos`, each photo as a row of a table; videos, which need several, left out."""
+        videos = 0
         for photos, vectors in self.stored_photos(filters):
-            digests = self.held.digests(photos)
-            rows = [row_of(photo, digests[photo.content]) for photo in photos]
-            yield rows, vectors.astype(np.float16)
+            places = [place for place, photo in enumerate(photos) if not is_video(os.fsencode(photo.path))]
+            videos += len(photos) - len(places)
+            stills = [photos[place] for place in places]
+            digests = self.held.digests(stills)
+            yield (
+                [row_of(photo, digests[photo.content]) for photo in stills],
+                vectors[places].astype(np.float16),
+            )
+        if videos:
+            files = "video" if videos == 1 else "videos"
+            self._listeners.tell(f"{videos:,} {files} left out: such tables hold pictures")
 
     def embeddings_of(
         self, paths: Sequence[Path | str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from camera_files import film
 from mean_color import MeanColor, paint
 from older import age
 from PIL import Image, ImageDraw
+from serving import served
 
 from clipsearch import Library
 from clipsearch.catalog import checks
@@ -28,6 +30,7 @@ from clipsearch.errors import PhotoError
 from clipsearch.indexing import Indexer
 from clipsearch.photos import video
 from clipsearch.photos.guarded import Decoder
+from clipsearch.questions import match_of, plain_match
 from clipsearch.roots import plan
 from clipsearch.types import IndexReport, Listeners, Preprocessing
 
@@ -496,6 +499,45 @@ def test_page_and_sheet_show_the_frame_that_was_found(
     assert f"{(home.photos / 'clip.mp4').as_uri()}#t=6" in page
     with Image.open(tmp_path / "a.png") as sheet:
         assert strongest([np.asarray(sheet.convert("RGB"))[100:200, 100:240]]) == ["blue"]
+
+
+def test_in_the_browser_a_video_is_the_frame_that_was_found(home: Bench) -> None:
+    with Library.open(home.folder) as library, served(library) as client:
+        found = {}
+        for color in COLORS:
+            best = client.get("/api/search", params={"q": color, "glob": "*.mp4"}).json()[0]
+            place = f"/api/photos/{best['id']}/thumbnail"
+            answer = client.get(place, params={"size": 256, "v": best["content"]})
+            assert "immutable" in answer.headers["cache-control"]
+            found[color] = best["seconds"]
+            for again in (answer, client.get(place, params={"size": 256, "v": best["content"]})):
+                with Image.open(io.BytesIO(again.content)) as picture:
+                    assert strongest([picture.convert("RGB")]) == [color]
+        assert list(found.values()) == sorted(set(found.values()))
+        with Image.open(io.BytesIO(client.get(place).content)) as picture:
+            assert strongest([picture.convert("RGB")]) == ["red"], "the first, where none is named"
+        original = f"/api/photos/{best['id']}/original"
+        part = client.get(original, headers={"Range": "bytes=4-7"})
+        assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"ftyp", "video/mp4")
+        assert part.headers["content-disposition"].startswith("inline")
+        film(home.photos / "clip.mp4", [RGB[1]])
+        changed = client.get(place, params={"size": 512, "v": best["content"]})
+        assert changed.headers["cache-control"] == "no-store"
+
+
+def test_a_moment_crosses_to_the_command_that_asks(home: Bench) -> None:
+    with Library.open(home.folder) as library:
+        (best,) = library.search("blue", limit=1)
+    assert best.photo.seconds == pytest.approx(6, abs=0.5)
+    assert match_of(json.loads(json.dumps(plain_match(best)))) == best
+
+
+def test_tables_have_no_videos_and_say_so(home: Bench) -> None:
+    told: list[str] = []
+    with Library.open(home.folder, listeners=Listeners(notice=told.append)) as library:
+        rows = [row.path for part, _ in library.rows() for row in part]
+        assert rows == [str(home.photos / "green.png")]
+        assert told == ["1 video left out: such tables hold pictures"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a player that is a script")

@@ -72,6 +72,16 @@ def frames_of(catalog: Catalog, content: int) -> list[int]:
     return [int(frame) for (frame,) in rows]
 
 
+def frame_of(catalog: Catalog, video: int, digits: str) -> tuple[bytes, float] | None:
+    """Hash and seconds of the frame of a video whose hash begins with hexadecimal digits, if there is one."""
+    rows = catalog.rows(
+        "SELECT hash, seconds FROM frame JOIN content ON content.id = frame.id WHERE video = ?", (video,)
+    )
+    with sound_values(catalog.path):
+        found = ((bytes(digest), float(seconds)) for digest, seconds in rows)
+        return next((one for one in found if one[0].hex().startswith(digits)), None)
+
+
 def videos(catalog: Catalog) -> NDArray[np.int64]:
     """Ids of the contents that are videos, ascending."""
     rows = catalog.rows("SELECT DISTINCT video FROM frame ORDER BY video")

@@ -27,6 +27,9 @@ PICTURE_SUFFIXES = frozenset().union(
     *(extra.suffixes for extra in EXTRAS),
 )
 
+STILL_SUFFIXES = PICTURE_SUFFIXES - VIDEO.suffixes
+"""Those of pictures: of all that has one embedding."""
+
 # A camera that writes RAW and JPEG gives both one name, and so does a phone whose photos move. The movie of
 # a Live Photo lasts three seconds and is always .mov, or .mp4 where a service has renamed it; those of an
 # iPhone have 2 to 8 MB. A larger one beside a picture of the same name is a film with its poster.

@@ -42,6 +42,9 @@ class PhotoRecord(_Record):
     lens: str | None
     latitude: float | None
     longitude: float | None
+    seconds: Annotated[
+        float | None, Field(description="Of a video, where the frame is that matches; null for photos.")
+    ]
 
 
 class PhotoDetailsRecord(PhotoRecord):
