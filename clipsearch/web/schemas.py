@@ -174,6 +174,7 @@ class StatusRecord(_Record):
     store_rows: int
     grouped_rows: int
     last_run: dict[str, Any] | None
+    videos: Annotated[int, Field(description="Of the photos.")]
 
 
 class ArchiveRequest(_Record):
