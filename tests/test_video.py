@@ -520,9 +520,16 @@ def test_in_the_browser_a_video_is_the_frame_that_was_found(home: Bench) -> None
         part = client.get(original, headers={"Range": "bytes=4-7"})
         assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"ftyp", "video/mp4")
         assert part.headers["content-disposition"].startswith("inline")
+        # Browsers play what they open themselves only where the page's policy lets them.
+        assert "media-src 'self'" in part.headers["content-security-policy"]
         film(home.photos / "clip.mp4", [RGB[1]])
         changed = client.get(place, params={"size": 512, "v": best["content"]})
         assert changed.headers["cache-control"] == "no-store"
+        (home.photos / "clip.mp4").write_bytes(b"<html><script>x</script>")
+        page = client.get(original)
+        assert page.headers["content-type"] == "video/mp4", "whatever is in it, it is never a page"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert client.get(place, params={"size": 2048}).status_code == 404
 
 
 def test_a_moment_crosses_to_the_command_that_asks(home: Bench) -> None:
