@@ -113,6 +113,7 @@ class Library:
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
         """The same library for another thread; the two share loaded models, and of these it has told."""
+        self._encoders.lasting = True  # who needs several threads has many questions
         made = Library(self._place, listeners=listeners, encoders=self._encoders)
         made._told_of_model = True
         return made

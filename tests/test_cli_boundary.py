@@ -24,7 +24,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(manage, "print_models", fail)

@@ -155,12 +155,15 @@ def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder 
     return None if tower is None else TowerEncoder(model, tower, batch_size)
 
 
-def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> TextEncoder:
+def open_text_encoder(
+    model: Model, *, listeners: Listeners | None = None, lasting: bool = False
+) -> TextEncoder:
     """Open the text tower of a model whose embeddings are in a library, without torch if it is cached.
 
     Args:
         model: As stored in the library.
         listeners: Told when the cache was deleted and is made again.
+        lasting: See `OnnxTextEncoder`.
 
     Raises:
         ModelError: The cache is gone and the model cannot be loaded again, or its weights have changed
@@ -177,7 +180,8 @@ def open_text_encoder(model: Model, *, listeners: Listeners | None = None) -> Te
 
         try:
             # The same weights may have been cached under another source: the library's counts.
-            return OnnxTextEncoder(replace(cached, model=model), cache.folder_of(model.fingerprint))
+            folder = cache.folder_of(model.fingerprint)
+            return OnnxTextEncoder(replace(cached, model=model), folder, lasting=lasting)
         except Exception as error:  # noqa: BLE001 - onnxruntime's and tokenizers' errors have no common base
             listeners.tell(f"the cached text tower of {model.source} is damaged and is made again ({error})")
     elif cached is None:

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """What embeds texts and pictures for queries, one of each at a time: that of the model last asked for."""
+    """What embeds texts and pictures for queries, one of each at a time: that of the model last asked for.
+
+    Attributes:
+        lasting: Many queries will come: what takes memory and a moment once, and saves time on each, pays.
+    """
 
     def __init__(self) -> None:
+        self.lasting = False
         # A thread that needs what another one is loading waits for it instead of loading it as well.
         self._lock = threading.RLock()
         self._texts: TextEncoder | None = None
@@ -39,7 +44,9 @@ class Encoders:
         """
         with self._lock:
             if self._texts is None or self._texts.model.fingerprint != model.fingerprint:
-                self._texts = RememberingTexts(open_text_encoder(model, listeners=listeners))
+                self._texts = RememberingTexts(
+                    open_text_encoder(model, listeners=listeners, lasting=self.lasting)
+                )
             return self._texts
 
     def encode_image(

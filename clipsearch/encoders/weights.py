@@ -44,7 +44,7 @@ def load_weights(network: Any, path: Path, *, source: str, listeners: Listeners)
     """
     try:
         if path.suffix in _BIG_VISION:
-            factory.load_checkpoint(network, str(path))
+            factory.load_checkpoint(network, str(path), weights_only=True)
             return
         weights = _as_open_clip(network, _unwrapped(_read(path), path))
         _check(network, weights, path, source)
