@@ -28,7 +28,7 @@ from clipsearch.photos.guarded import Decoder
 from clipsearch.records import match_record, photo_record
 from clipsearch.surest import Surest
 from clipsearch.terms import parse_term
-from clipsearch.web.originals import read_photo
+from clipsearch.web.originals import make_thumbnail
 from clipsearch.web.pool import LibraryPool
 from clipsearch.zeroshot import DEFAULT_TEMPLATES, check_labels
 
@@ -345,7 +345,7 @@ class _Tools:
     def _picture(self, found: PhotoDetails) -> bytes:
         kept = self._thumbnails.get(found.digest, _IMAGE)
         try:
-            return kept or thumbnails.make(read_photo(found), _IMAGE, self._decoder)
+            return kept or make_thumbnail(found, _IMAGE, self._decoder)[0]
         except OSError as error:
             raise PhotoError((error.strerror or str(error)).lower()) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import hashlib
 import itertools
 import os
 import re
@@ -11,13 +12,13 @@ import shutil
 import stat
 import unicodedata
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch.errors import OutputError, PhotoError, UsageError
 from clipsearch.new_file import hand_over, publish, write_new
-from clipsearch.photos.files import read_bytes
+from clipsearch.photos.files import digest_of, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Way = Literal["copy", "link", "move"]
 
+_BLOCK = 1 << 20
 # What nearly every file system allows in a name.
 _NAME_BYTES = 255
 _FOLDER_BYTES = 100
@@ -156,14 +158,28 @@ class Collection:
         return True
 
 
-def _copy(source: Path, target: Path) -> tuple[bytes, int]:
-    """Returns what was copied, and its time of modification."""
-    try:
-        data, _, modified = read_bytes(source)
-    except OSError as error:
-        raise PhotoError(_reason(error)) from error
-    write_new(target, data, modified_ns=modified)
-    return data, modified
+def _copy(source: Path, target: Path) -> tuple[bytes, int, int]:
+    """Returns SHA-256 and size of what was copied, and its time of modification."""
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open_regular(source))
+            facts = os.fstat(stream.fileno())
+        except OSError as error:
+            raise PhotoError(_reason(error)) from error
+        digest = hashlib.sha256()
+
+        def blocks() -> Iterator[bytes]:
+            # No more than there was at first of a file that is still being written.
+            for start in range(0, facts.st_size, _BLOCK):
+                try:
+                    block = stream.read(min(_BLOCK, facts.st_size - start))
+                except OSError as error:
+                    raise PhotoError(_reason(error)) from error
+                digest.update(block)
+                yield block
+
+        write_new(target, blocks(), modified_ns=facts.st_mtime_ns)
+    return digest.digest(), facts.st_size, facts.st_mtime_ns
 
 
 def _link(source: Path, target: Path) -> None:
@@ -191,13 +207,13 @@ def _move(source: Path, target: Path) -> None:
             raise
     else:
         return
-    data, modified = _copy(source, target)
-    if target.read_bytes() != data:
+    copied, size, modified = _copy(source, target)
+    if digest_of(target) != (copied, size, modified):
         target.unlink()
         raise OSError(errno.EIO, "what is read back is not what was written")
     try:
         facts = source.stat()
-        if (facts.st_size, facts.st_mtime_ns) != (len(data), modified):
+        if (facts.st_size, facts.st_mtime_ns) != (size, modified):
             target.unlink()
             raise PhotoError("it is being changed")
         with suppress(OSError):  # permissions, which not every disk has

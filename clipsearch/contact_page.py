@@ -76,8 +76,10 @@ def _item(tile: Tile, picture: Image.Image | None) -> str:
         size = f"width={picture.width} height={picture.height}"
         image = f'<img loading=lazy {size} alt="{name}" src="{_data(picture)}">'
     figure = f"<span class=figure>{escape(tile.figure)}</span>" if tile.figure else ""
+    # https://www.w3.org/TR/media-frags/#naming-time
+    place = "" if tile.seconds is None else f"#t={tile.seconds:g}"
     return (
-        f'<li><a href="{escape(tile.path.as_uri())}">{image}'
+        f'<li><a href="{escape(tile.path.as_uri() + place)}">{image}'
         f"<span class=caption>{figure}<bdi class=name>{name}</bdi></span></a></li>\n"
     )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipsearch.errors import PhotoError
-from clipsearch.photos.files import read_bytes
 from clipsearch.photos.guarded import Decoder
 
 if TYPE_CHECKING:
@@ -34,11 +33,13 @@ class Tile:
         path: Absolute.
         figure: Its score or probability; may be empty.
         name: Harmless to print.
+        seconds: Of a video, which frame; None for the first that shows something.
     """
 
     path: Path
     figure: str
     name: str
+    seconds: float | None = None
 
     @property
     def caption(self) -> str:
@@ -123,12 +124,12 @@ def label_plot(
     return plot
 
 
-def thumbnails(paths: Iterable[Path], size: tuple[int, int] = THUMB) -> Iterator[Image.Image | None]:
-    """Photos, upright, scaled to fit into `size`; None where one cannot be read."""
+def thumbnails(tiles: Iterable[Tile], size: tuple[int, int] = THUMB) -> Iterator[Image.Image | None]:
+    """Photos, upright, and frames of videos, scaled to fit into `size`; None where one cannot be read."""
     with Decoder() as decoder:
-        for path in paths:
+        for tile in tiles:
             try:
-                picture = decoder.open_upright(read_bytes(path)[0], at_least=2 * max(size))
+                picture = decoder.open_file(tile.path, tile.seconds, at_least=2 * max(size))
             except (PhotoError, OSError):
                 yield None
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from clipsearch.catalog.likenesses import digests, drop_photos
 from clipsearch.collection import Collection, Placement
 from clipsearch.errors import PhotoError, UsageError
 from clipsearch.lock import writer_lock
-from clipsearch.photos.files import read_bytes
+from clipsearch.photos.files import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,12 +100,12 @@ def _move(
 def _failure(photo: Photo, sums: dict[int, bytes]) -> str | None:
     """Why a photo is not what was compared, None if it is."""
     try:
-        data, _, _ = read_bytes(photo.path)
+        digest, _, _ = digest_of(photo.path)
     except PhotoError as error:
         return error.message
     except OSError as error:
         return _reason(error)
-    return None if hashlib.sha256(data).digest() == sums.get(photo.content) else "it has changed"
+    return None if digest == sums.get(photo.content) else "it has changed"
 
 
 def _is_the_same(best: Photo, one: Photo) -> str | None:

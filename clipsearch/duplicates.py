@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from clipsearch.catalog.frames import videos
 from clipsearch.catalog.likenesses import copied, shots
 from clipsearch.errors import LibraryWriteError
 from clipsearch.likenesses import likenesses
@@ -161,7 +162,8 @@ def _vectors(session: Session, scope: Scope) -> Iterator[_Vectors]:
 
 
 def _written(session: Session, scope: Scope, file: IO[bytes]) -> _Vectors:
-    wanted = session.catalog.contents(scope)
+    # Videos have copies, and nothing that is merely similar: one frame says too little of them.
+    wanted = np.setdiff1d(session.catalog.contents(scope), videos(session.catalog))
     _, model = session.model()
     ids = [np.empty(0, np.int64)]
     try:

@@ -42,7 +42,10 @@ class Selection(Protocol):
     """The photos that pass filters, as they are now."""
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> Nearest:
-        """Of the photos nearest to a `(dim,)` unit vector, those of k contents; some may have none by now."""
+        """Of the photos nearest to a `(dim,)` unit vector, those of k contents; some may have none by now.
+
+        A video answers once, with its best frame.
+        """
         ...
 
     def newest(self, limit: int, offset: int) -> list[Photo]:
@@ -106,6 +109,10 @@ class Holdings(Protocol):
 
     def photo_at(self, path: Path) -> Photo | None:
         """The photo at an absolute path, or None."""
+        ...
+
+    def parts_of(self, content: int) -> list[int]:
+        """The contents that answer for a content: of a video its frames, the content itself among them."""
         ...
 
     def vector(self, content: int) -> NDArray[np.float16] | None:

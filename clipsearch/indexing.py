@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.catalog.catalog import Arrival, Refusal
+from clipsearch.catalog.catalog import Arrival, ArrivingFrame, Refusal
 from clipsearch.catalog.diff import Diff
 from clipsearch.encoders.opening import check_same
-from clipsearch.photos.scan import FoundFile, UnreadableFolder, scan
+from clipsearch.photos.extras import EXTRAS
+from clipsearch.photos.scan import FoundFile, LeftOut, UnreadableFolder, scan
+from clipsearch.photos.video import Film
 from clipsearch.reading import Reader, ReadFile
 from clipsearch.types import IndexProgress, IndexReport
 
@@ -130,17 +132,19 @@ class Indexer:
             unlisted: list[bytes] = []
             absent: list[bytes] = []
             restless: list[bytes] = []
-            for found in self._diff.walk(walk.root.id, walk.within, _files(walk, unlisted, absent, restless)):
+            left_out: list[LeftOut] = []
+            files = _files(walk, unlisted, absent, restless, left_out)
+            for found in self._diff.walk(walk.root.id, walk.within, files):
                 self._done = before + found
                 self._show("scan")
                 if self._interrupted():
                     return []
-            for path in unlisted + restless:
+            for path in unlisted + restless + self._left_out(walk.root.id, left_out):
                 self._diff.keep(walk.root.id, path)
             for path in absent:
                 self._diff.doubt(walk.root.id, path)
             if (
-                not found
+                not (found or left_out)
                 and walk.within is None
                 and (not walk.root.path.is_dir() or self._catalog.count_photos(walk.root.id))
             ):
@@ -153,7 +157,26 @@ class Indexer:
             elif walk.within is None:
                 whole.append(walk.root.id)
         self._done = 0
+        self._tell_missing()
         return whole
+
+    def _left_out(self, root: int, left_out: Sequence[LeftOut]) -> list[bytes]:
+        """Count what the walk has left out; returns what the library has of it, from better times."""
+        counts = Counter(item.missing.name for item in left_out if item.missing is not None)
+        self._count(companions=sum(item.missing is None for item in left_out))
+        self._report = replace(self._report, missing=dict(Counter(self._report.missing) + counts))
+        return [
+            item.path
+            for item in left_out
+            if item.missing is not None and self._catalog.has_photo(root, item.path)
+        ]
+
+    def _tell_missing(self) -> None:
+        """Say, once a run, what takes an extra that is not installed."""
+        for extra in EXTRAS:
+            if number := self._report.missing.get(extra.name):
+                files = "file" if number == 1 else "files"
+                self._listeners.tell(f"{number:,} {extra.files} {files} left out: {extra.command}")
 
     def _tell_absent(self, walks: Sequence[Walk]) -> None:
         """Report where photos are kept because a drive may be unplugged that held them."""
@@ -192,7 +215,8 @@ class Indexer:
         if self._fresh and self._encoder is None:
             self._load()  # it says how many make a batch: no more than that may be lost with a kill
         part = part_size(self._batch_size)
-        if len(self._fresh) >= part or len(self._known) + len(self._refused) >= _COMMIT:
+        settled = len(self._known) + len(self._refused)
+        if sum(item.count for item in self._fresh) >= part or settled >= _COMMIT:
             self._dispatch()
             if len(self._under_way) >= PARTS:
                 self._commit()
@@ -203,11 +227,10 @@ class Indexer:
         on_the_way = {digest for group in self._under_way for digest in group.embedded}
         # By hash: two copies that come together are embedded once.
         pixels = {
-            item.digest: item.decoded.pixels
+            digest: picture
             for item in self._fresh
-            if item.decoded is not None
-            and item.digest not in on_the_way
-            and not self._catalog.knows(item.digest, key)
+            if item.digest not in on_the_way and not self._catalog.knows(item.digest, key)
+            for digest, picture in item.pictures()
         }
         vectors = None
         if pixels:
@@ -228,6 +251,12 @@ class Indexer:
             self._count(**{self._what_happened(item, brought): 1})
             brought.add(item.digest)
             decoded = item.decoded
+            frames: list[ArrivingFrame] = []
+            if isinstance(decoded, Film) and item.digest in vectors:
+                frames = [
+                    ArrivingFrame(digest, seconds, vectors.pop(digest))
+                    for (digest, _), seconds in zip(item.pictures(), decoded.seconds, strict=True)
+                ]
             arrivals.append(
                 Arrival(
                     root=item.file.root,
@@ -237,10 +266,12 @@ class Indexer:
                     hash=item.digest,
                     facts=None if decoded is None else (decoded.width, decoded.height, decoded.metadata),
                     vector=vectors.pop(item.digest, None),
+                    frames=frames,
                 )
             )
         embedded = self._catalog.record(arrivals, group.refused, key)
-        self._count(embedded=embedded, skipped=len(group.refused))
+        further = sum(len(arrival.frames[1:]) for arrival in arrivals)
+        self._count(embedded=embedded, frames=further, skipped=len(group.refused))
 
     def _what_happened(
         self, item: ReadFile, brought: set[bytes]
@@ -295,9 +326,13 @@ class Indexer:
 
 
 def _files(
-    walk: Walk, unlisted: list[bytes], absent: list[bytes], restless: list[bytes]
+    walk: Walk,
+    unlisted: list[bytes],
+    absent: list[bytes],
+    restless: list[bytes],
+    left_out: list[LeftOut],
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Path relative to the root, size and time of each file; notes the folders that could not be seen."""
+    """Path relative to the root, size and time of each file; notes what else the walk has met."""
     for item in scan(walk.root.path, exclude=walk.root.excludes, within=walk.within):
         if isinstance(item, FoundFile):
             # A time in the future is that of another clock, and says nothing.
@@ -305,6 +340,8 @@ def _files(
                 restless.append(item.path)
             else:
                 yield item
+        elif isinstance(item, LeftOut):
+            left_out.append(item)
         elif isinstance(item, UnreadableFolder) or (walk.within is not None and not item.path):
             unlisted.append(item.path)
         elif item.path:  # what an empty root means is for the caller to say

@@ -1191,6 +1191,20 @@ class Library:
 
         return overview.details(self._session().catalog, key)
 
+    def frame(self, photo: Photo, digits: str) -> tuple[bytes, float] | None:
+        """What a frame of a video is known by, as in `digests`, and its seconds from the start.
+
+        Args:
+            photo: The video.
+            digits: Hexadecimal, with which the former begins.
+
+        Returns:
+            None where there is none such.
+        """
+        from clipsearch.catalog.frames import frame_of
+
+        return frame_of(self._session().catalog, photo.content, digits)
+
     def digests(self, photos: Iterable[Photo]) -> dict[int, bytes]:
         """SHA-256 of the bytes of photos, by the id of their content; of those that are gone, none."""
         return self._session().held.digests(list(photos))

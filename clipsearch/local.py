@@ -11,6 +11,7 @@ import numpy as np
 from clipsearch import vector_files
 from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
+from clipsearch.catalog.frames import answering, count_videos, frames_of, shown
 from clipsearch.catalog.likenesses import digests
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
@@ -103,6 +104,10 @@ class LocalHoldings:
         """See `Holdings.photo_at`."""
         return self.catalog.photo_at(path)
 
+    def parts_of(self, content: int) -> list[int]:
+        """See `Holdings.parts_of`."""
+        return frames_of(self.catalog, content) or [content]
+
     def vector(self, content: int) -> NDArray[np.float16] | None:
         """See `Holdings.vector`."""
         return self.catalog.vector(content, self.model()[0])
@@ -152,6 +157,7 @@ class LocalHoldings:
             store_rows=sum(segment.rows for segment in segments),
             grouped_rows=sum(segment.rows for segment in segments if segment.grouped),
             last_run=catalog.last_run(),
+            videos=count_videos(catalog),
         )
 
     def forget(self, folder: Path) -> int:
@@ -183,18 +189,17 @@ class LocalSelection:
     @cached_property
     def _among(self) -> NDArray[np.int64] | None:
         """Contents that may answer; None for all."""
-        return None if self.scope.everything else self._held.catalog.contents(self.scope)
+        return None if self.scope.everything else answering(self._held.catalog, self.scope)
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> Nearest:
         """See `Selection.nearest`."""
         ids, scores = self._held.vectors().search(vector, k, self._among)
-        held = self._held.catalog.photos(ids.tolist(), self.scope)
-        photos = [
-            (score, photo)
-            for content, score in zip(ids.tolist(), scores.tolist(), strict=True)
-            for photo in held.get(content, ())
-        ]
-        return Nearest(photos, float(scores[-1]) if len(scores) else -np.inf, len(ids) < k)
+        held = shown(self._held.catalog, ids.tolist(), self.scope)
+        best: dict[int, tuple[float, Photo]] = {}
+        for content, score in zip(ids.tolist(), scores.tolist(), strict=True):
+            for photo in held.get(content, ()):
+                best.setdefault(photo.id, (score, photo))
+        return Nearest(list(best.values()), float(scores[-1]) if len(scores) else -np.inf, len(ids) < k)
 
     def newest(self, limit: int, offset: int) -> list[Photo]:
         """See `Selection.newest`."""

@@ -62,6 +62,7 @@ class Photo:
         height: Pixels, upright.
         size: Bytes.
         metadata: What it says about itself.
+        seconds: Where in a video the frame is that is meant; None for photos, and for a video as a whole.
     """
 
     id: int
@@ -71,6 +72,7 @@ class Photo:
     height: int
     size: int
     metadata: Metadata = Metadata()
+    seconds: float | None = None
 
     @property
     def taken(self) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clipsearch.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # What network and FUSE file systems say that cannot flush a folder.
@@ -35,12 +35,12 @@ def taken(file: Path) -> UsageError:
     return UsageError(f"there is a file already: {file}", "name another, or move it away first")
 
 
-def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> None:
+def write_new(file: Path, data: bytes | Iterable[bytes], *, modified_ns: int | None = None) -> None:
     """Write a file that appears once it is complete and flushed to disk.
 
     Args:
         file: Where.
-        data: All of it.
+        data: All of it, or in blocks.
         modified_ns: Its time of modification; now, when None.
 
     Raises:
@@ -54,7 +54,7 @@ def write_new(file: Path, data: bytes, *, modified_ns: int | None = None) -> Non
 
 
 @contextmanager
-def flushed_draft(file: Path, data: bytes) -> Iterator[Path]:
+def flushed_draft(file: Path, data: bytes | Iterable[bytes]) -> Iterator[Path]:
     """Data in a draft beside the file that it is for, complete on disk; removed after, if it is still there.
 
     Raises:
@@ -63,7 +63,7 @@ def flushed_draft(file: Path, data: bytes) -> Iterator[Path]:
     draft = _draft_of(file)
     try:
         with draft.open("xb") as stream:
-            stream.write(data)
+            stream.writelines((data,) if isinstance(data, bytes) else data)
             stream.flush()
             os.fsync(stream.fileno())
         yield draft

@@ -105,7 +105,7 @@ def match_of(plain: list[Any]) -> Match:
     Raises:
         ValueError, TypeError: It is none.
     """
-    rank, score, (key, content, path, width, height, size, facts), strength, margin = plain
+    rank, score, (key, content, path, width, height, size, facts, seconds), strength, margin = plain
     taken, camera, lens, place = facts
     metadata = Metadata(
         None if taken is None else datetime.fromisoformat(taken),
@@ -113,7 +113,7 @@ def match_of(plain: list[Any]) -> Match:
         lens,
         None if place is None else Place(*place),
     )
-    photo = Photo(key, content, Path(path), width, height, size, metadata)
+    photo = Photo(key, content, Path(path), width, height, size, metadata, seconds)
     return Match(rank, score, photo, strength, margin)
 
 

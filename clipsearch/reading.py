@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -11,15 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from clipsearch.catalog.catalog import Catalog, Refusal
+from clipsearch.catalog.frames import frame_hash
 from clipsearch.errors import PhotoError
 from clipsearch.machine import usable_cores
-from clipsearch.photos.files import read_bytes
+from clipsearch.photos.extras import is_video
+from clipsearch.photos.files import digest_of, read_bytes
 from clipsearch.photos.guarded import Decoder
+from clipsearch.photos.video import Film
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Executor, Future
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from clipsearch.catalog.diff import PendingFile
     from clipsearch.photos.decode import Decoded
@@ -38,14 +45,29 @@ class ReadFile:
         size: Bytes, as of reading.
         mtime_ns: Modification time, as of reading.
         digest: SHA-256 of the bytes.
-        decoded: None when the catalog has the embedding and the metadata of these bytes already.
+        decoded: A picture or a video; None when the catalog has the embedding and the metadata of these
+            bytes already.
     """
 
     file: PendingFile
     size: int
     mtime_ns: int
     digest: bytes
-    decoded: Decoded | None
+    decoded: Decoded | Film | None
+
+    @property
+    def count(self) -> int:
+        """Pictures that the model has to see."""
+        return len(self.decoded.seconds) if isinstance(self.decoded, Film) else int(self.decoded is not None)
+
+    def pictures(self) -> Iterator[tuple[bytes, NDArray[np.uint8]]]:
+        """These, each with what it is known by."""
+        if isinstance(self.decoded, Film):
+            yield self.digest, self.decoded.pixels[0]
+            for seconds, pixels in zip(self.decoded.seconds[1:], self.decoded.pixels[1:], strict=True):
+                yield frame_hash(self.digest, seconds), pixels
+        elif self.decoded is not None:
+            yield self.digest, self.decoded.pixels
 
 
 def in_order(
@@ -57,7 +79,7 @@ def in_order(
         pool: Does the work.
         work: On one item.
         items: Taken one by one as there is room.
-        ahead: How many items beyond the next one may be under way; asked before each.
+        ahead: How many items beyond the next one may be under way, -1 for none; asked before each.
     """
     waiting: deque[Future[R]] = deque()
     while True:
@@ -105,18 +127,34 @@ class Reader:
             files: What to read.
             ahead: How many files beyond the next one may be under way; asked before each.
 
-        Returns:
+        Yields:
             For each file what was read, why it was refused, or None when it is gone.
         """
-        return in_order(self._pool, self._read, files, lambda: ahead() + self._workers)
+        videos = 0
 
-    def _read(self, file: PendingFile) -> ReadFile | Refusal | None:
+        def counted() -> Iterator[PendingFile]:
+            nonlocal videos
+            for file in files:
+                videos += is_video(file.path)
+                yield file
+
+        def read(file: PendingFile) -> tuple[bool, ReadFile | Refusal | None]:
+            of_video = is_video(file.path)
+            return of_video, self._refusing(self._read_video if of_video else self._read, file)
+
+        def room() -> int:
+            # A video may be worth 200 pictures: no more of them at once than there are threads.
+            return ahead() + self._workers if videos <= self._workers else -1
+
+        for was_video, item in in_order(self._pool, read, counted(), room):
+            videos -= was_video
+            yield item
+
+    def _refusing(
+        self, read: Callable[[PendingFile, bytes], ReadFile], file: PendingFile
+    ) -> ReadFile | Refusal | None:
         try:
-            data, size, mtime_ns = read_bytes(os.path.join(file.base, file.path))  # noqa: PTH118 - bytes
-            digest = hashlib.sha256(data).digest()
-            with self._lock:
-                known = self._catalog.knows(digest, self._model, described=True)
-            decoded = None if known else self._decoder.decode(data, self._preprocessing)
+            return read(file, os.path.join(file.base, file.path))  # noqa: PTH118 - bytes
         except FileNotFoundError:
             return None
         except PhotoError as error:
@@ -124,4 +162,21 @@ class Reader:
         except OSError as error:
             # No size, no time: what could not even be opened is tried again by every run.
             return Refusal(file.root, file.path, 0, 0, (error.strerror or str(error)).lower())
+
+    def _read(self, file: PendingFile, path: bytes) -> ReadFile:
+        data, size, mtime_ns = read_bytes(path)
+        digest = hashlib.sha256(data).digest()
+        decoded = None if self._knows(digest) else self._decoder.decode(data, self._preprocessing)
         return ReadFile(file, size, mtime_ns, digest, decoded)
+
+    def _read_video(self, file: PendingFile, path: bytes) -> ReadFile:
+        digest, size, mtime_ns = digest_of(path)
+        decoded = None if self._knows(digest) else self._decoder.film(path, self._preprocessing)
+        facts = os.stat(path)  # noqa: PTH116 - bytes
+        if (facts.st_size, facts.st_mtime_ns) != (size, mtime_ns):  # what was seen are not these bytes
+            raise OSError(errno.EBUSY, "it is being changed")
+        return ReadFile(file, size, mtime_ns, digest, decoded)
+
+    def _knows(self, digest: bytes) -> bool:
+        with self._lock:
+            return self._catalog.knows(digest, self._model, described=True)

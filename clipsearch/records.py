@@ -36,6 +36,7 @@ def photo_record(photo: Photo) -> Record:
         "lens": facts.lens,
         "latitude": facts.place and facts.place.latitude,
         "longitude": facts.place and facts.place.longitude,
+        "seconds": photo.seconds,
     }
 
 

@@ -15,7 +15,8 @@ from clipsearch.concepts import unknown
 from clipsearch.encoders.scripts import advice
 from clipsearch.errors import ModelError, PhotoError, UsageError
 from clipsearch.holdings import open_holdings
-from clipsearch.photos.files import read_bytes
+from clipsearch.photos.extras import is_video
+from clipsearch.photos.files import digest_of, read_bytes
 from clipsearch.roots import absolute
 from clipsearch.rows import row_of
 from clipsearch.strength import Gauge
@@ -200,6 +201,8 @@ class Session:
         stored = None if content is None else self.held.vector(content)
         if stored is not None:
             return content, _unit(stored)
+        if data is None and term.kind == "image" and is_video(os.fsencode(term.value)):
+            return content, self._embed_video(absolute(term.value))
         if data is None:
             raise PhotoError(f"{term.value}: it is not embedded yet", "index its folder again")
         try:
@@ -216,6 +219,8 @@ class Session:
         else:
             path = absolute(term.value)
             try:
+                if is_video(os.fsencode(path)):
+                    return self.held.content_of(digest_of(path)[0]), None
                 data, _, _ = read_bytes(path)
             except FileNotFoundError:
                 # On a drive that is unplugged now, its embedding is still here.
@@ -229,17 +234,29 @@ class Session:
                 raise PhotoError(f"{path}: {error.message}", error.hint) from error
         return self.held.content_of(hashlib.sha256(data).digest()), data
 
+    def _embed_video(self, path: Path) -> NDArray[np.float32]:
+        """`(dim,)` unit embedding of the first frame of a video that shows something."""
+        _, model = self.model()
+        try:
+            pixels = self._guarded().film(os.fsencode(path), model.preprocessing).pixels[0]
+        except PhotoError as error:
+            raise PhotoError(f"{path}: {error.message}", error.hint) from error
+        return self._encoders.encode_image(pixels, model, self._listeners)
+
+    def _guarded(self) -> Decoder:
+        from clipsearch.photos.guarded import Decoder
+
+        self._decoder = self._decoder or Decoder()
+        return self._decoder
+
     def embed(self, data: bytes) -> NDArray[np.float32]:
         """`(dim,)` unit embedding of the bytes of a picture.
 
         Raises:
             PhotoError: It is none that can be read.
         """
-        from clipsearch.photos.guarded import Decoder
-
         _, model = self.model()
-        self._decoder = self._decoder or Decoder()
-        pixels = self._decoder.decode(data, model.preprocessing).pixels
+        pixels = self._guarded().decode(data, model.preprocessing).pixels
         return self._encoders.encode_image(pixels, model, self._listeners)
 
     def newest(self, filters: Filters, limit: int, offset: int = 0) -> list[Photo]:
@@ -276,6 +293,7 @@ class Session:
         """
         check_page(limit, offset)
         end = offset + limit
+        leave_out = frozenset(part for content in leave_out for part in self.held.parts_of(content))
         floor = -np.inf if min_score is None else min_score
         ratings = _Ratings(gauge, self.held)
         k = max(end, _HOPELESS if only_matches else 0) + len(leave_out)
@@ -328,11 +346,20 @@ class Session:
         return self.held.within(filters).photos()
 
     def rows(self, filters: Filters) -> Iterator[tuple[list[Row], NDArray[np.float16]]]:
-        """As `stored_photos`, each photo as a row of a table."""
+        """As `stored_photos`, each photo as a row of a table; videos, which need several, left out."""
+        videos = 0
         for photos, vectors in self.stored_photos(filters):
-            digests = self.held.digests(photos)
-            rows = [row_of(photo, digests[photo.content]) for photo in photos]
-            yield rows, vectors.astype(np.float16)
+            places = [place for place, photo in enumerate(photos) if not is_video(os.fsencode(photo.path))]
+            videos += len(photos) - len(places)
+            stills = [photos[place] for place in places]
+            digests = self.held.digests(stills)
+            yield (
+                [row_of(photo, digests[photo.content]) for photo in stills],
+                vectors[places].astype(np.float16),
+            )
+        if videos:
+            files = "video" if videos == 1 else "videos"
+            self._listeners.tell(f"{videos:,} {files} left out: such tables hold pictures")
 
     def embeddings_of(
         self, paths: Sequence[Path | str]

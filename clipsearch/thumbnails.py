@@ -66,7 +66,24 @@ def make(data: bytes, size: int, decoder: Decoder) -> bytes:
         OSError: There is no process to decode in.
     """
     # A JPEG comes scaled down by its decoder, to twice what is needed where that is small: it looks better.
-    picture = decoder.open_upright(data, at_least=min(2 * size, max(SIZES)))
+    return _webp(decoder.open_upright(data, at_least=_needed(size)), size)
+
+
+def make_of_video(path: bytes, seconds: float | None, size: int, decoder: Decoder) -> bytes:
+    """A thumbnail of the frame of a video that is shown at a time; None: of the first that shows something.
+
+    Raises:
+        PhotoError: It cannot be read.
+        OSError: There is no process to decode in, or no such file.
+    """
+    return _webp(decoder.frame_at(path, seconds, at_least=_needed(size)), size)
+
+
+def _needed(size: int) -> int:
+    return min(2 * size, max(SIZES))
+
+
+def _webp(picture: Image.Image, size: int) -> bytes:
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     picture.save(out, "WEBP", quality=_QUALITY, method=_EFFORT.get(size, 4))

@@ -5,7 +5,7 @@ Those of a search are in `clipsearch.matches`, and here as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from clipsearch.matches import (
@@ -23,6 +23,7 @@ from clipsearch.matches import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -280,7 +281,8 @@ class RootStatus:
 class LibraryStatus:
     """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped.
 
-    Of a collection, `path` is its address, and every photo counts as a content of its own.
+    Of a collection, `path` is its address, and every photo counts as a content of its own. Of the photos,
+    `videos` are videos; their frames are among the embeddings.
     """
 
     path: Path | str
@@ -296,6 +298,7 @@ class LibraryStatus:
     store_rows: int
     grouped_rows: int
     last_run: IndexReport | None
+    videos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +317,9 @@ class IndexReport:
         skipped: Files that could not be read, in this run.
         still_skipped: Files skipped earlier and unchanged since: not tried again.
         embedded: Contents that went through the model.
+        frames: Frames of videos that did, beside the first of each.
+        companions: RAW files and movies of Live Photos that belong to the picture beside them.
+        missing: Files that were left out because the extra that reads them is not installed, by its name.
         offline: Roots that could not be reached, and in roots empty folders and links to nothing; the
             photos known there were kept.
         unreadable: Folders that could not be listed; their photos were kept.
@@ -331,6 +337,9 @@ class IndexReport:
     skipped: int = 0
     still_skipped: int = 0
     embedded: int = 0
+    frames: int = 0
+    companions: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
     offline: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
     interrupted: bool = False

@@ -11,10 +11,13 @@ import os
 import tempfile
 import zlib
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pillow_heif
+import pillow_jxl  # noqa: F401 - registers the format
+from camera_files import dng, film
 from PIL import Image
 
 from clipsearch.cli import main
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 PREPROCESSING = Preprocessing((32, 32), (0.0,) * 3, (1.0,) * 3)
 PNG = b"\x89PNG\r\n\x1a\n"
-FORMATS = "JPEG MPO PNG WEBP AVIF HEIF GIF TIFF BMP JPEG2000 PPM TGA PCX".split()  # noqa: SIM905
+FORMATS = "JPEG MPO PNG WEBP AVIF HEIF GIF TIFF BMP JPEG2000 PPM TGA PCX JXL".split()  # noqa: SIM905
 MODES = ("L", "P", "RGBA", "CMYK", "I;16", "F", "1")
 
 
@@ -58,7 +61,7 @@ def pictures() -> Iterator[bytes]:
                 buffer = io.BytesIO()
                 try:
                     picture.convert(mode).save(buffer, kind, exif=exif_block(), **options)
-                except (OSError, ValueError, KeyError):  # the format lacks this mode
+                except (OSError, ValueError, KeyError, NotImplementedError):  # the format lacks this mode
                     continue
                 yield buffer.getvalue()
 
@@ -105,6 +108,40 @@ def decoder() -> Decoder:
 def guarded(data: bytes) -> None:
     """Any file, through the process that may die."""
     _check(lambda: decoder().decode(with_sums(data), PREPROCESSING))
+
+
+def raws() -> Iterator[bytes]:
+    """RAW files, with a preview and without."""
+    picture = Image.effect_mandelbrot((24, 16), (-3, -2.5, 2, 2.5), 50).convert("RGB")
+    yield dng(picture)
+    yield dng(picture, preview=picture, orientation=6)
+
+
+def videos() -> Iterator[bytes]:
+    """A small file of every container and encoder that matters."""
+    scenes = [Image.effect_mandelbrot((32, 32), (-3, -2.5, 2 + n, 2.5), 50) for n in range(2)]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, codec in VIDEOS.items():
+            yield film(Path(folder, name), scenes, each=0.4, size=(32, 32), codec=codec).read_bytes()
+
+
+def video(data: bytes) -> None:
+    """Any file as a video, through the process that may die."""
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(data or b"-")
+        file.flush()
+        try:
+            found = decoder().film(os.fsencode(file.name), PREPROCESSING)
+        except PhotoError as error:
+            said = error.message
+        else:
+            said = "read"
+            assert found.pixels.shape == (len(found.seconds), 32, 32, 3)
+            assert list(found.seconds) == sorted(found.seconds)
+            assert min(found.seconds) >= 0
+        assert said.isprintable(), said
+        assert file.name not in said
+        assert "crashed" not in said
 
 
 def metadata(data: bytes) -> None:
@@ -159,10 +196,12 @@ def options(data: bytes) -> None:
     assert "\x1b" not in said.getvalue()
 
 
+VIDEOS = {"a.mp4": "libx264", "a.mkv": "libx265", "a.avi": "mpeg4", "a.webm": "libvpx", "a.flv": "flv"}
 READING = ("search", "similar", "classify", "status")
 TARGETS: dict[str, tuple[Callable[[bytes], int | None], Callable[[], Iterable[bytes]]]] = {
     "plain": (plain, lambda: filter(is_plain, pictures())),
-    "guarded": (guarded, pictures),
+    "guarded": (guarded, lambda: chain(pictures(), raws())),
+    "video": (video, videos),
     "metadata": (metadata, lambda: [exif_block()]),
     "terms": (terms, lambda: [b"dog", b"2:dog", b"0.5:https://example.org/a.jpg", b"~/a.jpg", b"1e9:\xff"]),
     "labels": (labels, lambda: [b"dog\ncat\r\n", "\ufeffHündin, Kater".encode()]),

@@ -163,6 +163,7 @@ def test_json_is_ascii_and_gives_back_every_path(
         "lens": None,
         "latitude": None,
         "longitude": None,
+        "seconds": None,
     }
 
 

@@ -73,6 +73,16 @@ def test_a_folder_is_walked_as_the_local_index_walks_it(photos: Path) -> None:
     assert source_of(str(photos)).folder == str(photos)
 
 
+def test_videos_are_left_to_the_local_index_and_counted(photos: Path) -> None:
+    (photos / "a.mp4").write_bytes(b"x")
+    (photos / "b.mov").write_bytes(b"x")
+    told: list[str] = []
+    items = [item.path for item in source_of(str(photos)).items(told.append)]
+    assert sorted(items) == sorted(str(photos / name) for name in NAMES)
+    assert told == ["videos left out: 2; `clipsearch index` takes them in"]
+    assert _paths(photos / "*.m*") == []
+
+
 def test_a_glob_names_some_of_it_and_a_file_is_itself(photos: Path) -> None:
     (photos / "notes.txt").write_text("no photo")
     assert _paths(photos / "*.png") == sorted(str(photos / name) for name in NAMES[:4])

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 SECONDS = int(os.environ.get("CLIPSEARCH_FUZZ_SECONDS", "3600"))
 # Pictures are what comes from strangers.
-SHARES = {"plain": 0.3, "guarded": 0.3, "metadata": 0.1, "terms": 0.1, "labels": 0.1, "options": 0.1}
-EXAMPLES = {"options": 20}
+SHARES = {"plain": 0.25, "guarded": 0.25, "video": 0.1} | dict.fromkeys(
+    ("metadata", "terms", "labels", "options"), 0.1
+)
+EXAMPLES = {"options": 20, "video": 100}
 
 
 @st.composite

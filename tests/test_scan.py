@@ -30,7 +30,7 @@ def paths(root: Path, exclude: Iterable[str] = ()) -> list[str]:
 
 
 def test_pictures_are_found_whatever_the_case_of_their_suffix(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "B.JPG", "c.HeIc", "d.tar.png", "notes.txt", "e.pdf", "f.mp4", "jpg", "g.jpg.part")
+    put(tmp_path, "a.jpg", "B.JPG", "c.HeIc", "d.tar.png", "notes.txt", "e.pdf", "f.mp3", "jpg", "g.jpg.part")
     assert paths(tmp_path) == ["B.JPG", "a.jpg", "c.HeIc", "d.tar.png"]
 
 

@@ -47,6 +47,15 @@ FILE_NAME = "catalog.sqlite"
 _VARIABLES = 30_000
 _FINGERPRINTS = "SELECT id, fingerprint FROM model ORDER BY current, id"
 _NEWEST = 2**63 - 1  # no id is higher
+WHOLE = (
+    "ifnull((SELECT total FROM frame WHERE video = content.id LIMIT 1) = (SELECT count(*) FROM frame"
+    " JOIN embedding AS shown ON shown.content = frame.id AND shown.model = ? WHERE video = content.id), 1)"
+)
+"""Of a `content`, that all of its frames have an embedding, where it is a video."""
+_ORPHANED = (
+    "NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id) AND NOT EXISTS"
+    " (SELECT 1 FROM frame JOIN photo ON photo.content = frame.video WHERE frame.id = content.id)"
+)
 _RUNS = 1_000  # whose reports are kept
 _FACTS = "width, height, taken, camera, lens, latitude, longitude"
 _PHOTOS = (
@@ -72,6 +81,21 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrivingFrame:
+    """A frame of a video, on its way into the catalog.
+
+    Attributes:
+        hash: Of the video's bytes for the first one, `frames.frame_hash` for the others.
+        seconds: When it is shown.
+        vector: `(dim,)` float32 unit embedding.
+    """
+
+    hash: bytes
+    seconds: float
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """A file that was read, on its way into the catalog.
 
@@ -83,7 +107,8 @@ class Arrival:
         hash: SHA-256 of its bytes.
         facts: Upright width and height, and what the picture says about itself; None for a content that
             is known already, with all of this.
-        vector: `(dim,)` float32 unit embedding; None for one already stored.
+        vector: `(dim,)` float32 unit embedding; None for one already stored, and for a video.
+        frames: What a video shows; empty for a photo, and for a video that is known already.
     """
 
     root: int
@@ -93,6 +118,7 @@ class Arrival:
     hash: bytes
     facts: tuple[int, int, Metadata] | None = None
     vector: NDArray[np.float32] | None = None
+    frames: Sequence[ArrivingFrame] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +384,9 @@ class Catalog:
         with spoken_errors(self.path):
             row = self.connection.execute(
                 "SELECT 1 FROM content JOIN embedding ON embedding.content = content.id"
-                " WHERE content.hash = ? AND embedding.model = ? AND described >= ?",
-                (digest, model, described),
+                f" WHERE content.hash = ? AND embedding.model = ? AND described >= ?"
+                f" AND {WHOLE}",
+                (digest, model, described, model),
             ).fetchone()
         return row is not None
 
@@ -371,6 +398,10 @@ class Catalog:
     def is_held(self, content: int) -> bool:
         """Whether any photo has this content."""
         return bool(self.rows("SELECT 1 FROM photo WHERE content = ? LIMIT 1", (content,)))
+
+    def has_photo(self, root: int, path: bytes) -> bool:
+        """Whether the catalog has a photo of this root at this relative path."""
+        return bool(self.rows("SELECT 1 FROM photo WHERE root = ? AND path = ?", (root, path)))
 
     def content_at(self, path: Path) -> int | None:
         """Id of the content that the catalog has for the file at an absolute path, or None."""
@@ -466,10 +497,9 @@ class Catalog:
         return int(self.rows("SELECT ifnull(max(id), 0) FROM embedding WHERE model = ?", (model,))[0][0])
 
     def count_contents(self, *, living: bool = True) -> int:
-        """Contents that some photo has; with `living` False, those that none has any more."""
-        exists = "EXISTS" if living else "NOT EXISTS"
-        sql = f"SELECT count(*) FROM content WHERE {exists} (SELECT 1 FROM photo WHERE content = content.id)"
-        return int(self.rows(sql)[0][0])
+        """Contents that some photo has; with `living` False, those that none has or shows any more."""
+        held = "EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id)"
+        return int(self.rows(f"SELECT count(*) FROM content WHERE {held if living else _ORPHANED}")[0][0])
 
     def contents(self, scope: Scope) -> NDArray[np.int64]:
         """Ids of the contents that have a photo within `scope`, ascending."""
@@ -555,7 +585,11 @@ class Catalog:
             return contents, [row[1] for row in rows], paths
 
     def record(self, arrivals: Sequence[Arrival], refusals: Sequence[Refusal], model: int | None) -> int:
-        """Commit one batch: photos, contents and embeddings together. Returns the embeddings added."""
+        """Commit one batch: photos, contents and embeddings together.
+
+        Returns:
+            Embeddings added, those of a video's further frames not counted.
+        """
         added = 0
         with self.atomic():
             execute = self.connection.execute
@@ -567,11 +601,9 @@ class Catalog:
                     row = execute(_DESCRIBE, (item.hash, *_columns(*item.facts))).fetchone()
                 (content,) = row
                 if item.vector is not None:
-                    added += execute(
-                        "INSERT INTO embedding (model, content, vector, checksum) VALUES (?, ?, ?, ?)"
-                        " ON CONFLICT (content, model) DO NOTHING",
-                        (model, content, *pack(item.vector, content)),
-                    ).rowcount
+                    added += self._embed(content, model, item.vector)
+                if item.frames:
+                    added += self._record_frames(item, content, model)
                 execute(
                     "INSERT INTO photo (root, path, content, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
                     " ON CONFLICT (root, path) DO UPDATE SET"
@@ -595,15 +627,36 @@ class Catalog:
                 )
         return added
 
+    def _embed(self, content: int, model: int | None, vector: NDArray[np.float32]) -> int:
+        return self.connection.execute(
+            "INSERT INTO embedding (model, content, vector, checksum) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (content, model) DO NOTHING",
+            (model, content, *pack(vector, content)),
+        ).rowcount
+
+    def _record_frames(self, item: Arrival, video: int, model: int | None) -> int:
+        """What a video shows, instead of what was known of it."""
+        if item.facts is None:
+            raise ValueError(f"frames without facts: {item.path!r}")
+        execute, added = self.connection.execute, 0
+        execute("DELETE FROM frame WHERE video = ?", (video,))
+        for frame in item.frames:
+            (content,) = execute(_DESCRIBE, (frame.hash, *_columns(*item.facts))).fetchone()
+            is_new = self._embed(content, model, frame.vector)
+            added += is_new if content == video else 0
+            execute(
+                "INSERT INTO frame (id, video, seconds, total) VALUES (?, ?, ?, ?)",
+                (content, video, frame.seconds, len(item.frames)),
+            )
+        return added
+
     def drop_orphans(self) -> None:
-        """Drop contents that no photo has any more, with their embeddings."""
+        """Drop contents that no photo has or shows any more, with their embeddings."""
         with self.atomic():
             self._drop_orphans()
 
     def _drop_orphans(self) -> None:
-        self.connection.execute(
-            "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id)"
-        )
+        self.connection.execute(f"DELETE FROM content WHERE {_ORPHANED}")
         drop_orphan_texts(self.connection)
 
     # -- projection and runs -------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.catalog.catalog import report_of
+from clipsearch.catalog.catalog import WHOLE, report_of
 from clipsearch.catalog.connection import DATABASE_ERRORS, forbids_writing, sound_values, spoken_errors
 from clipsearch.catalog.vector import are_units, checksum_of, unpack
 from clipsearch.types import LIKENESS_BYTES
@@ -49,6 +49,7 @@ _SOUND = {
     " AND (latitude IS NULL OR typeof(latitude) = 'real' AND abs(latitude) <= 90)"
     " AND (longitude IS NULL OR typeof(longitude) = 'real' AND abs(longitude) <= 180)",
     "photo": f"{_IS_PATH} AND typeof(size) = 'integer' AND typeof(mtime_ns) = 'integer'",
+    "frame": "typeof(seconds) = 'real' AND seconds >= 0 AND typeof(total) = 'integer' AND total > 0",
     "likeness": f"typeof(hash) = 'blob' AND length(hash) = {LIKENESS_BYTES}"
     " AND typeof(contrast) = 'real' AND contrast BETWEEN 0 AND 128"
     " AND typeof(sharpness) = 'real' AND sharpness >= 0",
@@ -75,6 +76,7 @@ _DANGLING = {
     "content": "0",
     "photo": "root NOT IN (SELECT id FROM root) OR content NOT IN (SELECT id FROM content)",
     "embedding": "model NOT IN (SELECT id FROM model) OR content NOT IN (SELECT id FROM content)",
+    "frame": "id NOT IN (SELECT id FROM content) OR video NOT IN (SELECT id FROM content)",
     "likeness": "content NOT IN (SELECT id FROM content)",
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
@@ -234,7 +236,7 @@ def without_embedding(catalog: Catalog, key: int) -> int:
     """Photos that no query under a model can find, those that the next `index` reads again not counted."""
     with spoken_errors(catalog.path):
         sql = f"SELECT count(*) FROM photo WHERE size != {_AGAIN} AND {_BARE}"
-        return int(catalog.connection.execute(sql, (key,)).fetchone()[0])
+        return int(catalog.connection.execute(sql, (key, key)).fetchone()[0])
 
 
 def to_be_read_again(catalog: Catalog) -> int:
@@ -247,7 +249,7 @@ def to_be_read_again(catalog: Catalog) -> int:
 def read_again(catalog: Catalog, key: int) -> int:
     """Have the next `index` read the photos that have no embedding; returns how many there are."""
     with catalog.atomic():
-        return int(catalog.connection.execute(f"{_MARK} size != {_AGAIN} AND {_BARE}", (key,)).rowcount)
+        return int(catalog.connection.execute(f"{_MARK} size != {_AGAIN} AND {_BARE}", (key, key)).rowcount)
 
 
 def read_all_again(catalog: Catalog) -> None:
@@ -268,7 +270,11 @@ def read_disagreeing_again(catalog: Catalog, problems: Sequence[str]) -> None:
                     execute(f"{_MARK} {column} = ?", (int(match[1]),))
 
 
-_BARE = "NOT EXISTS (SELECT 1 FROM embedding WHERE embedding.content = photo.content AND model = ?)"
+# A photo without an embedding; a video one of whose frames has none, or is gone.
+_BARE = (
+    "(NOT EXISTS (SELECT 1 FROM embedding WHERE embedding.content = photo.content AND model = ?)"
+    f" OR EXISTS (SELECT 1 FROM content WHERE content.id = photo.content AND NOT {WHOLE}))"
+)
 _MARK = f"UPDATE photo SET size = {_AGAIN}, mtime_ns = {_AGAIN} WHERE"
 
 

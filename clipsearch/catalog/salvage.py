@@ -26,8 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # All that is worth saving; the parents first. Files of vectors are written anew, tags are given anew.
-_TABLES = ("model", "root", "content", "photo", "embedding", "run", "vocabulary", "concept", "written")
-_LATER = ("vocabulary", "concept", "written")  # which older formats do not have
+_TABLES = (
+    "model",
+    "root",
+    "content",
+    "photo",
+    "embedding",
+    "frame",
+    "run",
+    "vocabulary",
+    "concept",
+    "written",
+)
+_LATER = ("vocabulary", "concept", "frame", "written")  # which older formats do not have
 _STEP = 4096  # rows read at a time where nothing is wrong
 _SMALLEST_ROW = 32  # bytes: bounds the ids that a damaged table may hold
 _LOG = "-wal"

@@ -196,6 +196,19 @@ def _written(connection: sqlite3.Connection) -> None:
     """)
 
 
+def _frames(connection: sqlite3.Connection) -> None:
+    """What videos show: their own content, which is the first frame, and contents that no photo has."""
+    connection.execute("""
+        CREATE TABLE frame (
+            id INTEGER PRIMARY KEY REFERENCES content ON DELETE CASCADE, -- which content it is
+            video INTEGER NOT NULL REFERENCES content ON DELETE CASCADE,
+            seconds REAL NOT NULL,                -- from the video's start
+            total INTEGER NOT NULL                -- frames that the video has
+        )
+    """)
+    connection.execute("CREATE INDEX frame_video ON frame (video)")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
 MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _first_tables,
@@ -205,6 +218,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _likenesses,
     _tags_and_concepts,
     _written,
+    _frames,
 )
 VERSION = len(MIGRATIONS)
 

@@ -168,6 +168,7 @@ def _summarise(report: IndexReport) -> None:
     hints = {
         "skipped": "see `clipsearch status --skipped`",
         "skipped before": "try again with `clipsearch index --retry-skipped`",
+        "companions": "RAW files and Live Photo movies, part of the picture beside them",
     }
     names = max(map(len, counts), default=0)
     digits = max((len(f"{number:,}") for number in counts.values()), default=0)
@@ -187,9 +188,10 @@ def _headline(report: IndexReport) -> str:
     if report.interrupted:
         return f"Stopped early after {took}; everything done so far is kept."
     if report.embedded and report.seconds:
-        rate = report.embedded / report.seconds
-        return f"Embedded {count(report.embedded, 'photo')} in {took} ({rate:,.1f} a second)."
-    idle = counted(report).keys() <= {"unchanged", "skipped before"}
+        rate = (report.embedded + report.frames) / report.seconds
+        more = f" and {count(report.frames, 'more frame')} of videos" if report.frames else ""
+        return f"Embedded {count(report.embedded, 'photo')}{more} in {took} ({rate:,.1f} a second)."
+    idle = counted(report).keys() <= {"unchanged", "skipped before", "companions"}
     return f"Up to date ({took})." if idle else f"Done in {took}."
 
 

@@ -43,7 +43,7 @@ def preview(section: Section, *, rows: int | None = None) -> None:
     out = console()
     fitting = max(1, (out.width - 1) // (_WIDTH + _GAP))
     tiles = section.tiles if rows is None else section.tiles[: rows * fitting]
-    pictures = thumbnails(tile.path for tile in tiles)
+    pictures = thumbnails(tiles)
     for start in range(0, len(tiles), fitting):
         row = Table.grid(padding=(0, _GAP, 0, 0))
         cells = []

@@ -227,5 +227,6 @@ def counted(report: IndexReport) -> dict[str, int]:
         "unchanged": report.unchanged,
         "skipped": report.skipped,
         "skipped before": report.still_skipped,
+        "companions": report.companions,
     }
     return {name: number for name, number in counts.items() if number}

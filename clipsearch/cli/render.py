@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clipsearch.cli.options import Format
 from clipsearch.cli.table import Column, Table
 from clipsearch.cli.terminal import on_terminal, shown
+from clipsearch.cli.wording import at
 from clipsearch.errors import UsageError
 from clipsearch.records import match_record, plain
 
@@ -49,7 +50,8 @@ def _write_match_table(matches: Sequence[Match]) -> None:
     table = Table([*columns, Column("taken", len("2024-12-31"))])
     for rank, score, match in zip(ranks, scores, matches, strict=True):
         taken = match.photo.taken.date().isoformat() if match.photo.taken else ""
-        table.row([rank, score, match.strength or "", taken] if any(scores) else [rank, taken], match.path)
+        cells = [rank, score, match.strength or "", taken] if any(scores) else [rank, taken]
+        table.row(cells, match.path, at(match.photo.seconds))
 
 
 def _widest(cells: Sequence[str]) -> int:

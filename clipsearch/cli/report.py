@@ -119,7 +119,9 @@ def print_models(presets: Sequence[Preset], prepared: Sequence[PreparedModel]) -
 
 def _photos(held: LibraryStatus) -> str:
     copies = held.photos - held.contents
-    return f"{held.photos:,}" + (f", of which {count(copies, 'copy', 'copies')}" if copies > 0 else "")
+    parts = [count(copies, "copy", "copies")] if copies > 0 else []
+    parts += [count(held.videos, "video")] if held.videos else []
+    return f"{held.photos:,}" + (f", of which {' and '.join(parts)}" if parts else "")
 
 
 def _sizes(held: LibraryStatus) -> str:

@@ -11,6 +11,7 @@ import typer
 from clipsearch.cli.option_groups import with_options
 from clipsearch.cli.progress import Reporter
 from clipsearch.cli.terminal import console, harmless, remark, shown
+from clipsearch.cli.wording import at
 from clipsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +81,11 @@ class Showing:
         if self.viewer:
             from clipsearch.cli.viewer import view
 
-            view(self.html or self.sheet or plot or sections[0].tiles[0].path)
+            best = sections[0].tiles[0]
+            if other := self.html or self.sheet or plot:
+                view(other)
+            else:
+                view(best.path, best.seconds)
 
     def _preview(self, sections: Sequence[Section]) -> None:
         from clipsearch.cli.preview import hindrance, preview
@@ -122,10 +127,10 @@ def thumbnails_of(
     """
     from clipsearch.contact_sheet import THUMB, thumbnails
 
-    paths = [tile.path for section in sections for tile in section.tiles]
+    tiles = [tile for section in sections for tile in section.tiles]
     with Reporter() as reporter:
-        for number, picture in enumerate(thumbnails(paths, size or THUMB), 1):
-            reporter.work("drawing", "photos", number, len(paths))
+        for number, picture in enumerate(thumbnails(tiles, size or THUMB), 1):
+            reporter.work("drawing", "photos", number, len(tiles))
             yield picture
 
 
@@ -153,7 +158,10 @@ def match_section(heading: str, matches: Sequence[Match]) -> Section:
     def worth(match: Match) -> str:
         return "" if match.score is None else f"{match.score:.3f} {match.strength or ''}".rstrip()
 
-    tiles = [Tile(match.path, worth(match), harmless(match.path.name)) for match in matches]
+    def named(match: Match) -> str:
+        return f"{harmless(match.path.name)} {at(match.photo.seconds)}".rstrip()
+
+    tiles = [Tile(match.path, worth(match), named(match), match.photo.seconds) for match in matches]
     return Section(harmless(heading), tiles)
 
 

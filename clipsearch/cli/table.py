@@ -56,19 +56,24 @@ class Table:
         self._console = console() if self.aligned else None
         self._started = False
 
-    def row(self, cells: Sequence[str], last: str | os.PathLike[str]) -> None:
-        """Write one row; `last` is shown as a path when it is a `Path`, as it is otherwise."""
+    def row(self, cells: Sequence[str], last: str | os.PathLike[str], behind: str = "") -> None:
+        """Write one row; `last` is shown as a path when it is a `Path`, as it is otherwise.
+
+        Args:
+            cells: All but the last.
+            last: The last one.
+            behind: Shown behind it; in a pipe, a cell of its own, where there is any.
+        """
         if self._console is None:
-            sys.stdout.write("\t".join([*cells, shown(last)]) + "\n")
+            sys.stdout.write("\t".join([*cells, shown(last), *([behind] if behind else [])]) + "\n")
             return
         if not self._started:
             self._started = True
             titles = [column.title for column in self._columns]
             self._console.print(self._line(titles, plain=True).append(self._last), style="dim")
         line = self._line([cell or "-" for cell in cells])
-        self._console.print(
-            line.append_text(linked(last)) if isinstance(last, Path) else line.append(str(last))
-        )
+        line = line.append_text(linked(last)) if isinstance(last, Path) else line.append(str(last))
+        self._console.print(line.append(f" {behind}" if behind else "", "cyan"))
 
     def _line(self, cells: Sequence[str], *, plain: bool = False) -> Text:
         from rich.cells import cell_len

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from clipsearch.types import IndexProgress, IndexReport
 
-_UNCHANGING = frozenset(("unchanged", "skipped before"))
+_UNCHANGING = frozenset(("unchanged", "skipped before", "companions"))
 
 
 def register(app: typer.Typer) -> None:

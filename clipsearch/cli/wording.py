@@ -43,3 +43,15 @@ def duration(seconds: float) -> str:
 def moment(when: datetime | None) -> str:
     """Date and time to the minute, on this machine's clock; empty when there is none."""
     return "" if when is None else when.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def clock(seconds: float) -> str:
+    """A place in a video as players show it: `0:07`, `1:23`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def at(seconds: float | None) -> str:
+    """What stands behind a video's name: `@ 1:23`; nothing behind a photo's."""
+    return "" if seconds is None else f"@ {clock(seconds)}"

@@ -20,7 +20,7 @@ from clipsearch.machine import usable_cores
 from clipsearch.photos.files import MAX_BYTES
 from clipsearch.photos.guarded import Decoder
 from clipsearch.photos.places import file_system, read_photo
-from clipsearch.photos.scan import PICTURE_SUFFIXES
+from clipsearch.photos.scan import STILL_SUFFIXES
 from clipsearch.reading import in_order
 from clipsearch.rows import Row
 from clipsearch.shards import Skipped
@@ -238,7 +238,7 @@ def _members(path: str, broken: list[Skipped]) -> Iterator[_Entry]:
                     yield from _entries(path, pictures, extra)
                     key, pictures, extra = stem, [], {}
                 kind = suffix.rpartition(".")[2]
-                if kind.encode("utf-8", "replace") in PICTURE_SUFFIXES:
+                if kind.encode("utf-8", "replace") in STILL_SUFFIXES:
                     pictures.append((member.name, _content(tar, member)))
                 elif kind in ("json", "txt") and member.size <= _MOST_TEXT:
                     text = _content(tar, member)()

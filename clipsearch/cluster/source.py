@@ -8,18 +8,22 @@ import io
 import json
 import math
 import os
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clipsearch.errors import UsageError
+from clipsearch.photos.extras import is_video
 from clipsearch.photos.places import canonical, file_system, is_local, scheme_of
-from clipsearch.photos.scan import PICTURE_SUFFIXES, FoundFile, UnreadableFolder, scan
+from clipsearch.photos.scan import STILL_SUFFIXES, FoundFile, LeftOut, UnreadableFolder, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fsspec import AbstractFileSystem
+
+    from clipsearch.photos.extras import Extra
 
 # By these names public image data sets, data frames and `clipsearch export` call it.
 _COLUMNS = (
@@ -178,17 +182,27 @@ def _has_magic(place: str) -> bool:
 
 
 def _walked(root: str, tell: Callable[[str], None]) -> Iterator[Item]:
-    """Photos of a folder, by the rules of `clipsearch index`; or the one photo."""
+    """Photos of a folder, by the rules of `clipsearch index`, but no videos; or the one photo."""
     from pathlib import Path
 
     if not os.path.isdir(root):  # noqa: PTH112 - a string all along
         yield Item(root, os.stat(root).st_size)  # noqa: PTH116
         return
+    videos = 0
+    missing: Counter[Extra] = Counter()
     for found in scan(Path(root)):
-        if isinstance(found, FoundFile):
+        if isinstance(found, FoundFile | LeftOut) and is_video(found.path):
+            videos += isinstance(found, FoundFile) or found.missing is not None
+        elif isinstance(found, FoundFile):
             yield Item(os.path.join(root, os.fsdecode(found.path)), found.size)  # noqa: PTH118
+        elif isinstance(found, LeftOut):
+            missing.update([found.missing] if found.missing is not None else [])
         elif isinstance(found, UnreadableFolder):
             tell(f"left out: {os.path.join(root, os.fsdecode(found.path))} ({found.reason})")  # noqa: PTH118
+    if videos:
+        tell(f"videos left out: {videos:,}; `clipsearch index` takes them in")
+    for extra, count in missing.items():
+        tell(f"{extra.files} files left out: {count:,}; on every node: {extra.command}")
 
 
 def _found(files: AbstractFileSystem, root: str, place: str) -> Iterator[Item]:
@@ -209,7 +223,7 @@ def _full(path: str, place: str) -> str:
 
 def _is_picture(path: str) -> bool:
     stem, _, suffix = path.rsplit("/", 1)[-1].rpartition(".")
-    return bool(stem) and os.fsencode(suffix.lower()) in PICTURE_SUFFIXES
+    return bool(stem) and os.fsencode(suffix.lower()) in STILL_SUFFIXES
 
 
 # -- lists -------------------------------------------------------------------------------------------

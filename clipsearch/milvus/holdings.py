@@ -134,6 +134,10 @@ class MilvusHoldings:
         found = self.store.get([key], PHOTO)
         return photo_of(found[key]) if key in found else None
 
+    def parts_of(self, content: int) -> list[int]:
+        """See `Holdings.parts_of`; a collection has no videos."""
+        return [content]
+
     def vector(self, content: int) -> NDArray[np.float16] | None:
         """See `Holdings.vector`."""
         rows = self._first(f"content == {content}", [VECTOR])

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.errors import PhotoError
 from clipsearch.photos.color import to_rgb
-from clipsearch.photos.formats import STREAMED_PIXELS, check_pixels, held_limit, open_picture, unreadable
+from clipsearch.photos.formats import (
+    HELD_PIXELS,
+    STREAMED_PIXELS,
+    check_pixels,
+    held_limit,
+    open_picture,
+    unreadable,
+)
 from clipsearch.photos.framing import frame, framing
+from clipsearch.photos.jxl import is_jxl, jxl_pixels
 from clipsearch.photos.metadata import metadata_of, orientation, read_exif
+from clipsearch.photos.raw import is_raw, open_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +31,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
+    from clipsearch.photos.raw import Shot
     from clipsearch.types import Metadata, Preprocessing
 
     Size = tuple[int, int]
@@ -80,7 +91,8 @@ def decode(
     """Decode, turn upright, resize and crop as OpenCLIP's own inference transform would.
 
     JPEGs that are much larger than needed are scaled by the decoder (2 to 3 times faster, about 1 of 255
-    levels off on average); everything else is exact. Transparency lies over white; of an animation, the
+    levels off on average), of RAW files the preview in them counts, or half the pixels; everything else is
+    exact. Transparency lies over white; of an animation, the
     first frame counts; colour profiles are not applied.
 
     Args:
@@ -100,7 +112,7 @@ def decode(
         plan = framing(*picture.size, preprocessing)
         reduced = picture.image.size != picture.size
         pixels = frame(picture.image, picture.extent, plan, preprocessing, reduced=reduced)
-    return Decoded(pixels, *picture.size, picture.metadata)
+    return Decoded(pixels, *picture.original, picture.metadata)
 
 
 def open_upright(
@@ -130,7 +142,8 @@ def open_upright(
 class _Picture:
     image: Image.Image  # upright RGB
     extent: Box  # the part of it that is the picture
-    size: Size  # of the original, upright
+    size: Size  # of the picture that was decoded, upright
+    original: Size  # the same, but for RAW files, whose previews are smaller
     metadata: Metadata
 
 
@@ -139,19 +152,77 @@ def _picture(
     data: bytes, needed: Callable[[Size], Size], margin: int, large: AbstractContextManager[object]
 ) -> Iterator[_Picture]:
     """Yield the picture, reduced if possible; every failure, the `with` body's too, is a `PhotoError`."""
-    image = open_picture(data)
-    name = image.format or "image"
+    opened = _raw if is_raw(data) else _ordinary
+    with opened(data, needed, margin, large) as picture:
+        yield picture
+
+
+@contextmanager
+def _raw(
+    data: bytes, needed: Callable[[Size], Size], margin: int, large: AbstractContextManager[object]
+) -> Iterator[_Picture]:
     try:
-        size, held, drafted = image.size, image.width * image.height, None
-        if isinstance(image, JpegImageFile):
-            size, held, drafted = _reduce(image, data, needed, margin)
-        limit = held_limit(image)
-        check_pixels(held, limit)
-        with large if held > limit // _LARGE else nullcontext():
+        with open_raw(data) as shot, ExitStack() as stack:
+            if shot.size[0] * shot.size[1] > HELD_PIXELS // _LARGE:
+                stack.enter_context(large)
+            if shot.preview is not None:
+                found = _preview(shot, shot.preview, needed, margin, stack)
+                if found is not None:
+                    yield replace(found, original=shot.size, metadata=shot.metadata)
+                    return
+            image = shot.halved()
+            extent = (0.0, 0.0, float(image.width), float(image.height))
+            yield _Picture(image, extent, image.size, shot.size, shot.metadata)
+    except PhotoError:
+        raise
+    except Exception as error:
+        raise PhotoError(unreadable("RAW", error)) from error
+
+
+def _preview(
+    shot: Shot, preview: bytes, needed: Callable[[Size], Size], margin: int, stack: ExitStack
+) -> _Picture | None:
+    """What the camera has made of a RAW file, where it is large enough; the stack lets go of it."""
+    with ExitStack() as trial:
+        try:
+            found = trial.enter_context(_ordinary(preview, needed, margin, nullcontext(), shot.orientation))
+        except PhotoError:  # the pixels of the sensor may still be whole
+            return None
+        if not shot.suffices(found.size, needed(shot.size)):
+            return None
+        stack.push(trial.pop_all())
+        return found
+
+
+@contextmanager
+def _ordinary(
+    data: bytes,
+    needed: Callable[[Size], Size],
+    margin: int,
+    large: AbstractContextManager[object],
+    turned: int | None = None,
+) -> Iterator[_Picture]:
+    """As `_picture`; `turned` is how the pixels lie where they do not say it themselves."""
+    with ExitStack() as stack:
+        # The decoder of JPEG XL knows no opening without decoding.
+        unfolded = (jxl_pixels(data) or 0) if is_jxl(data) else 0
+        check_pixels(unfolded, HELD_PIXELS // 2)
+        if unfolded > HELD_PIXELS // (2 * _LARGE):
+            stack.enter_context(large)
+        image = open_picture(data)
+        name = image.format or "image"
+        try:
+            size, held, drafted = image.size, image.width * image.height, None
+            if isinstance(image, JpegImageFile):
+                size, held, drafted = _reduce(image, data, needed, margin, turned)
+            limit = held_limit(image)
+            check_pixels(held, limit)
+            if held > limit // _LARGE and not unfolded:
+                stack.enter_context(large)
             image.load()
             # Only now: Pillow turns a TIFF while loading it, and finds EXIF that follows the pixels of a PNG.
             exif = read_exif(image)
-            turn = orientation(exif)
+            turn = _turn(image, exif, turned)
             upright = to_rgb(image)
             if turn in _TURNS:
                 upright = upright.transpose(_TURNS[turn])
@@ -159,22 +230,31 @@ def _picture(
                 size, extent = upright.size, (0.0, 0.0, float(upright.width), float(upright.height))
             else:
                 extent = _upright_extent(drafted, turn, upright.size)
-            yield _Picture(upright, extent, size, metadata_of(exif))
-    except PhotoError:
-        raise
-    except Exception as error:
-        raise PhotoError(unreadable(name, error)) from error
+            yield _Picture(upright, extent, size, size, metadata_of(exif))
+        except PhotoError:
+            raise
+        except Exception as error:
+            raise PhotoError(unreadable(name, error)) from error
+
+
+def _turn(image: ImageFile, exif: Image.Exif, turned: int | None) -> int:
+    """How to turn a picture upright, as EXIF counts."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1  # its decoder has turned it: EXIF repeats what the codestream says (ISO/IEC 18181-2)
+    if turned is not None and ExifTags.Base.Orientation not in exif:
+        return turned
+    return orientation(exif)
 
 
 def _reduce(
-    image: JpegImageFile, data: bytes, needed: Callable[[Size], Size], margin: int
+    image: JpegImageFile, data: bytes, needed: Callable[[Size], Size], margin: int, turned: int | None
 ) -> tuple[Size, int, Box | None]:
     """Ask the decoder for fewer pixels.
 
     Returns:
         The upright size of the original, the pixels it will hold, and where the original lies in them.
     """
-    sideways = orientation(read_exif(image)) in _SIDEWAYS
+    sideways = _turn(image, read_exif(image), turned) in _SIDEWAYS
     size = image.size[::-1] if sideways else image.size
     check_pixels(size[0] * size[1], STREAMED_PIXELS)
     width, height = (max(1, margin * side) for side in needed(size))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from clipsearch.errors import PhotoError
+from clipsearch.photos.jxl import is_jxl, open_jxl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ Only the reduced picture is held, 80 MB at this limit, so it bounds time: second
 """
 
 # Formats whose pixels count double against the limit: their decoders hold 16 to 19 bytes a pixel.
-_HEAVY_FORMATS = frozenset(("JPEG2000", "WEBP"))
+_HEAVY_FORMATS = frozenset(("JPEG2000", "WEBP", "JXL"))
 _HEAVY = 2
 
 # What Pillow decodes in Python (QOI, plain PPM, run-length BMP, uncompressed DDS) takes 2 to 5 s a megapixel,
@@ -46,7 +47,7 @@ _SLOW = 32
 
 # Photographs and the formats that they are edited, scanned and archived in. Left out of what Pillow reads:
 # icons (they are decoded while being opened, before any bound can be checked), drawings and printer languages
-# (EPS starts Ghostscript), video, game textures other than DDS, science formats. MPO, the format of many
+# (EPS starts Ghostscript), game textures other than DDS, science formats. MPO, the format of many
 # camera JPEGs, is read as the JPEG that it begins with. The order matters where signatures overlap: AVIF
 # before HEIF.
 _PLUGINS = (
@@ -69,6 +70,7 @@ _PLUGINS = (
     ("PCX", "PIL.PcxImagePlugin"),
     ("PCD", "PIL.PcdImagePlugin"),
     ("TGA", "PIL.TgaImagePlugin"),
+    ("JXL", "clipsearch.photos.jxl"),
 )
 _SIGNATURES_LIE_WITHIN = 2052
 
@@ -87,6 +89,8 @@ def open_picture(data: bytes) -> ImageFile:
             continue
         try:
             return factory(io.BytesIO(data), "")
+        except PhotoError:
+            raise
         except Exception as error:  # noqa: BLE001 - of any kind: ZeroDivisionError, KeyError, ...
             first_failure = first_failure or unreadable(name, error)
     if first_failure:
@@ -176,6 +180,8 @@ def _reader(name: str, module_name: str) -> tuple[Factory, Accept | None]:
     # Straight to the plugins instead of Image.open: it names a damaged PNG as such instead of "cannot
     # identify", and knows no bound but the process-wide Image.MAX_IMAGE_PIXELS (179 megapixels, also for a
     # JPEG that would be scaled down to one), which many threads cannot change around a call.
+    if name == "JXL":  # whose plugin is an extra
+        return open_jxl, is_jxl
     module = importlib.import_module(module_name)
     if name == "HEIF":
         module.register_heif_opener()
@@ -185,7 +191,7 @@ def _reader(name: str, module_name: str) -> tuple[Factory, Accept | None]:
     return factory, _OWN_SIGNATURES.get(name, pillows_accept)
 
 
-_PILLOW_MODULES = re.compile(r"PIL\.|pillow_heif\.")
+_PILLOW_MODULES = re.compile(r"PIL\.|pillow_heif\.|pillow_jxl\.")
 _SILENCE = ("ignore", None, Warning, _PILLOW_MODULES, 0)
 
 

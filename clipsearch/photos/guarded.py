@@ -16,12 +16,22 @@ from PIL import Image
 
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decode import LARGE_PICTURE, Decoded, decode, open_upright
+from clipsearch.photos.extras import is_video
+from clipsearch.photos.files import read_bytes
 from clipsearch.photos.formats import format_name
 from clipsearch.photos.plain import is_plain
-from clipsearch.photos.worker import TIME_LIMIT_S, receive, send
+from clipsearch.photos.video import Film
+from clipsearch.photos.worker import (
+    TIME_LIMIT_S,
+    VIDEO_BYTES_A_SECOND,
+    VIDEO_TIME_S,
+    receive,
+    send,
+)
 from clipsearch.types import Metadata, Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
 
@@ -37,17 +47,18 @@ _CRASH_CODES = 0xC0000000
 
 
 class Decoder:
-    """`decode` and `open_upright`, guarded. A context manager; many threads may share one.
+    """`decode`, `open_upright`, `film` and `frame_at`, guarded. A context manager; threads may share one.
 
     Plain JPEGs and PNGs are decoded in the calling thread. For all else each calling thread gets a process,
     which is kept for the next picture, killed when one takes too long and replaced when it dies.
 
     Args:
         time_limit: Seconds that a picture may take in such a process.
+        video_time_limit: Seconds that a video may take, reading it not counted.
     """
 
-    def __init__(self, *, time_limit: float = TIME_LIMIT_S) -> None:
-        self._time_limit = time_limit
+    def __init__(self, *, time_limit: float = TIME_LIMIT_S, video_time_limit: float = VIDEO_TIME_S) -> None:
+        self._time_limit, self._video_time_limit = time_limit, video_time_limit
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
@@ -94,25 +105,61 @@ class Decoder:
             return open_upright(data, at_least=at_least)
         return Image.fromarray(_pixels(*self._ask({"at_least": at_least}, data)))
 
-    def _ask(self, request: dict[str, Any], data: bytes) -> Message:
+    def film(self, path: bytes, preprocessing: Preprocessing) -> Film:
+        """As `video.film`.
+
+        Raises:
+            PhotoError: As there; or decoding took too long, or crashed.
+            OSError: There is no process to decode in, or the file cannot be read.
+        """
+        request = {"preprocessing": asdict(preprocessing), "seconds": None}
+        reply, body = self._ask(request, path, self._video_limit(path), "video")
+        metadata = _metadata(**reply["metadata"])
+        pixels = _pixels(reply, body)
+        return Film(tuple(reply["seconds"]), pixels, reply["width"], reply["height"], metadata)
+
+    def frame_at(self, path: bytes, seconds: float | None, *, at_least: int | None) -> Image.Image:
+        """As `video.frame_at`.
+
+        Raises:
+            PhotoError: As there; or decoding took too long, or crashed.
+            OSError: There is no process to decode in, or the file cannot be read.
+        """
+        request = {"seconds": seconds, "at_least": at_least}
+        return Image.fromarray(_pixels(*self._ask(request, path, self._video_limit(path), "video")))
+
+    def open_file(self, path: Path, seconds: float | None, *, at_least: int | None) -> Image.Image:
+        """What a file shows, a picture or a video; as `open_upright` and `frame_at`."""
+        name = os.fsencode(path)
+        if is_video(name):
+            return self.frame_at(name, seconds, at_least=at_least)
+        return self.open_upright(read_bytes(path)[0], at_least=at_least)
+
+    def _video_limit(self, path: bytes) -> float:
+        return self._video_time_limit + os.stat(path).st_size / VIDEO_BYTES_A_SECOND  # noqa: PTH116 - bytes
+
+    def _ask(
+        self, request: dict[str, Any], data: bytes, limit: float | None = None, name: str | None = None
+    ) -> Message:
+        limit = limit or self._time_limit
         # Twice: the first process may have died of something else than this picture.
         for _ in range(2):
             worker = self._take()
             try:
-                return worker.ask(request, data)
+                return worker.ask(request | {"limit": limit}, data, limit)
             except _DiedError as error:
                 death = error
             finally:
                 self._give_back(worker)
         if not death.crashed:
             raise OSError("the process that decodes pictures cannot be started")
-        raise PhotoError(f"the decoder crashed on this {format_name(data)} ({death})")
+        raise PhotoError(f"the decoder crashed on this {name or format_name(data)} ({death})")
 
     def _take(self) -> _Worker:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the decoder is closed")
-            worker = self._idle.pop() if self._idle else _Worker(self._time_limit)
+            worker = self._idle.pop() if self._idle else _Worker()
             self._busy.add(worker)
         return worker
 
@@ -140,8 +187,7 @@ class _Worker:
         ready: Whether it waits for a picture: not while it has one, nor after it failed to answer.
     """
 
-    def __init__(self, time_limit: float) -> None:
-        self._time_limit = time_limit
+    def __init__(self) -> None:
         self._timed_out = False
         self.ready = True
         # The modules of this very process, and never any from the current folder, which may hold anything.
@@ -158,8 +204,8 @@ class _Worker:
         self._requests = cast("BinaryIO", self._process.stdin)
         self._replies = cast("BinaryIO", self._process.stdout)
 
-    def ask(self, request: dict[str, Any], data: bytes) -> Message:
-        """Have a picture decoded.
+    def ask(self, request: dict[str, Any], data: bytes, limit: float) -> Message:
+        """Have a picture decoded, in so many seconds.
 
         Raises:
             PhotoError: It cannot be, or took too long.
@@ -167,18 +213,18 @@ class _Worker:
         """
         self.ready = False
         with ExitStack() as stack:
-            head, body = self._exchange(request, data)
+            head, body = self._exchange(request, data, limit)
             if "large" in head:
                 stack.enter_context(LARGE_PICTURE)  # waiting for it is not the picture's fault
-                head, body = self._exchange({}, b"")
+                head, body = self._exchange({}, b"", limit)
         self.ready = True
         if "reason" in head:
             raise PhotoError(head["reason"])
         return head, body
 
-    def _exchange(self, request: dict[str, Any], data: bytes) -> Message:
+    def _exchange(self, request: dict[str, Any], data: bytes, limit: float) -> Message:
         reply = None
-        timer = threading.Timer(self._time_limit, self._time_out)
+        timer = threading.Timer(limit, self._time_out)
         timer.start()
         try:
             send(self._requests, request, data)
@@ -191,7 +237,7 @@ class _Worker:
             return reply
         code = self._process.wait()
         if self._timed_out:
-            raise PhotoError(f"decoding took more than {self._time_limit:g} s")
+            raise PhotoError(f"decoding took more than {limit:g} s")
         raise _DiedError(code)
 
     def _time_out(self) -> None:

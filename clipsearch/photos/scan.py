@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from clipsearch.globs import composed, translate
+from clipsearch.photos.extras import EXTRAS, RAW, VIDEO, Extra, extra_of, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
     Excluded = Callable[[bytes, bytes], bool]
 
 # What `clipsearch.photos.formats` can read, by the names cameras, phones and programs give it. A file's
-# content decides how it is decoded; its suffix only decides whether it is opened at all.
-PICTURE_SUFFIXES = frozenset(
+# content decides how it is decoded; its suffix only decides whether it is opened at all, and as what.
+PICTURE_SUFFIXES = frozenset().union(
     b"jpg jpeg jpe jfif mpo png apng webp avif avifs gif tif tiff bmp dib jp2 j2k j2c jpc jpf jpx "
     b"ppm pgm pbm pnm pfm tga icb vda vst qoi dds pcx dcx sgi rgb rgba bw pcd psd "
-    b"heic heics heif heifs hif".split()
+    b"heic heics heif heifs hif".split(),
+    *(extra.suffixes for extra in EXTRAS),
 )
+
+STILL_SUFFIXES = PICTURE_SUFFIXES - VIDEO.suffixes
+"""Those of pictures: of all that has one embedding."""
+
+# A camera that writes RAW and JPEG gives both one name, and so does a phone whose photos move. The movie of
+# a Live Photo lasts three seconds and is always .mov, or .mp4 where a service has renamed it; those of an
+# iPhone have 2 to 8 MB. A larger one beside a picture of the same name is a film with its poster.
+_STILLS = frozenset((b"jpg", b"jpeg", b"heic", b"heif", b"hif"))
+_APPLE_STILLS = frozenset((b"heic", b"heif"))
+_LIVE_BYTES = 25_000_000
 
 # Folders that hold copies, caches or rubbish, lower-cased: thumbnails of Synology, bins and snapshots of NAS
 # systems, Windows and macOS leftovers, packages of web projects. Names with a leading dot are skipped before
@@ -87,7 +99,19 @@ class AbsentFolder(NamedTuple):
     path: bytes
 
 
-Found = FoundFile | UnreadableFolder | AbsentFolder
+class LeftOut(NamedTuple):
+    """A file that is no photo of its own, or takes an extra that is not installed.
+
+    Attributes:
+        path: Relative to the root, as in `FoundFile`.
+        missing: The extra; None for the RAW file or the movie that belongs to the picture beside it.
+    """
+
+    path: bytes
+    missing: Extra | None
+
+
+Found = FoundFile | UnreadableFolder | AbsentFolder | LeftOut
 
 
 def scan(
@@ -99,7 +123,8 @@ def scan(
     that is no regular file (sockets, FIFOs and devices are never opened), and what vanishes during the walk.
     The root itself is walked whatever its name. Links are followed, after everything that lies in the root by
     itself; no folder is walked twice, so loops end and a picture shows up under its real path where it has
-    one.
+    one. A RAW file beside a JPEG or HEIC of the same name, and the movie of a Live Photo beside its picture,
+    belong to that picture.
 
     Nothing is raised: an `UnreadableFolder(b"", ...)` says that the root is missing or went away.
 
@@ -125,6 +150,7 @@ class _Walk:
         self.folders = [b""] if self.only is None else sorted(self.only, reverse=True)
         self.links: deque[bytes] = deque()
         self.walked: set[tuple[int, int]] = set()
+        self.missing = frozenset(extra for extra in EXTRAS if not extra.is_there)
 
     def _by_folder(self, within: Collection[bytes]) -> dict[bytes, set[bytes]]:
         """Names to look at in each folder that has any, so that no folder is listed twice."""
@@ -176,6 +202,7 @@ class _Walk:
         yield from () if entries else (AbsentFolder(folder),)
         prefix = folder + b"/" if folder else b""
         originals_only = folder.lower().endswith(_PHOTO_LIBRARY_SUFFIX)
+        siblings = _Siblings(entries, prefix, self.excluded)
         subfolders: list[bytes] = []
         trouble: OSError | None = None
         for entry in entries:
@@ -192,12 +219,20 @@ class _Walk:
             if found is None or (self.excluded is not None and self.excluded(name, path)):
                 continue
             if isinstance(found, FoundFile | AbsentFolder):
-                yield found
+                yield self._judged(found, siblings) if isinstance(found, FoundFile) else found
             elif _worth_entering(name, originals_only):
                 (subfolders if found == "folder" else self.links).append(path)
         if trouble is not None:
             yield UnreadableFolder(folder, _reason(trouble))
         self.folders.extend(reversed(subfolders))
+
+    def _judged(self, file: FoundFile, siblings: _Siblings) -> FoundFile | LeftOut:
+        extra = extra_of(file.path)
+        if extra is None:
+            return file
+        if siblings.own(file, extra):
+            return LeftOut(file.path, None)
+        return LeftOut(file.path, extra) if extra in self.missing else file
 
     def _entries(self, folder: bytes, *, again: bool) -> list[os.DirEntry[bytes]] | None:
         """What is in a folder, by name; None where it has been walked, unless it may be walked `again`."""
@@ -216,8 +251,7 @@ def _look_at(
 ) -> FoundFile | AbsentFolder | Literal["folder", "link to folder"] | None:
     if entry.is_dir(follow_symlinks=False):
         return "folder"
-    stem, _, suffix = entry.name.rpartition(b".")
-    is_picture = bool(stem) and suffix.lower() in PICTURE_SUFFIXES
+    is_picture = suffix_of(entry.name) in PICTURE_SUFFIXES
     if not is_picture and not entry.is_symlink():
         return None
     try:
@@ -231,6 +265,42 @@ def _look_at(
     if is_picture and stat.S_ISREG(status.st_mode):
         return FoundFile(path, status.st_size, status.st_mtime_ns)
     return None
+
+
+class _Siblings:
+    """The files of one folder, asked whether a RAW file or a movie belongs to a picture among them."""
+
+    def __init__(
+        self, entries: Sequence[os.DirEntry[bytes]] | None, prefix: bytes, excluded: Excluded | None
+    ) -> None:
+        self._entries, self._prefix, self._excluded = entries or (), prefix, excluded
+        self._stills: set[tuple[bytes, bytes]] | None = None
+
+    def own(self, file: FoundFile, extra: Extra) -> bool:
+        """Whether there is such a picture."""
+        suffix = suffix_of(file.path)
+        if extra is RAW:
+            owners = _STILLS
+        elif extra is VIDEO and file.size <= _LIVE_BYTES and suffix in {b"mov", b"mp4"}:
+            owners = _STILLS if suffix == b"mov" else _APPLE_STILLS
+        else:
+            return False
+        if self._stills is None:
+            self._stills = set(self._named())
+        stem = _stem(file.path)
+        return any((stem, owner) in self._stills for owner in owners)
+
+    def _named(self) -> Iterator[tuple[bytes, bytes]]:
+        """Stem and suffix of each picture that the walk does not pass by."""
+        for entry in self._entries:
+            name, suffix = entry.name, suffix_of(entry.name)
+            if suffix in _STILLS and not name.startswith(b"."):  # noqa: SIM102 - the costly question last
+                if self._excluded is None or not self._excluded(name, self._prefix + name):
+                    yield _stem(name), suffix
+
+
+def _stem(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2].rpartition(b".")[0].lower()
 
 
 def _name(entry: os.DirEntry[bytes]) -> bytes:

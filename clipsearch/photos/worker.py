@@ -19,12 +19,15 @@ import numpy as np
 
 from clipsearch.errors import PhotoError
 from clipsearch.photos.decode import decode, open_upright
+from clipsearch.photos.video import film, frame_at
 from clipsearch.types import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
+
+    from clipsearch.types import Metadata
 
     Message = tuple[dict[str, Any], bytes]
 
@@ -36,6 +39,15 @@ MEMORY = 1_000_000_000
 
 LARGE_MEMORY = 3_000_000_000
 """The same for the one large picture at a time; 1.9 GB was the most measured, see `formats.HELD_PIXELS`."""
+
+VIDEO_MEMORY = 2_000_000_000
+"""Most bytes that a video may take. 4K with ten bits a colour takes 0.5 GB, 8K 1.2."""
+
+VIDEO_TIME_S = 180.0
+"""Longest that looking through a video may take, and besides a second for each `VIDEO_BYTES_A_SECOND`."""
+
+VIDEO_BYTES_A_SECOND = 20_000_000
+"""What the slowest disks and networks give."""
 
 # Nobody stops a picture whose reader was killed: then the process ends itself, this long after it was due.
 _ORPHANED_S = 30
@@ -73,12 +85,19 @@ def main() -> None:
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     while (message := receive(requests)) is not None:
         request, data = message
-        _limit_time()
-        _limit_memory(MEMORY + len(data))
+        is_video = "seconds" in request
+        limit = request.get("limit", TIME_LIMIT_S) + _ORPHANED_S
+        _limit_time(limit)
+        _limit_memory(VIDEO_MEMORY if is_video else MEMORY + len(data))
         try:
-            head, body = _answer(request, data, _alone(requests, replies, len(data)))
+            if is_video:
+                head, body = _answer_video(request, data)
+            else:
+                head, body = _answer(request, data, _alone(requests, replies, len(data)))
         except (PhotoError, MemoryError) as error:
             head, body = {"reason": _reason(error)}, b""
+        except OSError as error:  # of a video, which is read here
+            head, body = {"reason": (error.strerror or str(error)).lower()}, b""
         _limit_memory(None)
         _limit_time(0)
         send(replies, head, body)
@@ -93,13 +112,26 @@ def _reason(error: PhotoError | MemoryError) -> str:
 def _answer(request: dict[str, Any], data: bytes, large: AbstractContextManager[None]) -> Message:
     if "preprocessing" in request:
         found = decode(data, Preprocessing(**request["preprocessing"]), large=large)
-        taken = found.metadata.taken
-        metadata = asdict(found.metadata) | {"taken": None if taken is None else taken.isoformat()}
-        pixels, facts = found.pixels, {"width": found.width, "height": found.height, "metadata": metadata}
+        facts = {"width": found.width, "height": found.height, "metadata": _described(found.metadata)}
+        pixels = found.pixels
     else:
-        picture = open_upright(data, at_least=request["at_least"], large=large)
-        pixels, facts = np.asarray(picture), {}
+        pixels, facts = np.asarray(open_upright(data, at_least=request["at_least"], large=large)), {}
     return {"shape": pixels.shape, **facts}, pixels.tobytes()
+
+
+def _answer_video(request: dict[str, Any], path: bytes) -> Message:
+    """What a video shows, where the request says for which model; else its frame at a time."""
+    if "preprocessing" not in request:
+        picture = np.asarray(frame_at(path, request["seconds"], request["at_least"]))
+        return {"shape": picture.shape}, picture.tobytes()
+    found = film(path, Preprocessing(**request["preprocessing"]))
+    facts = {"width": found.width, "height": found.height, "metadata": _described(found.metadata)}
+    return {"shape": found.pixels.shape, "seconds": found.seconds, **facts}, found.pixels.tobytes()
+
+
+def _described(metadata: Metadata) -> dict[str, Any]:
+    taken = metadata.taken
+    return asdict(metadata) | {"taken": None if taken is None else taken.isoformat()}
 
 
 @contextmanager

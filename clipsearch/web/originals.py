@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import stat
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from clipsearch import thumbnails
 from clipsearch.errors import PhotoError
+from clipsearch.photos.extras import is_video, suffix_of
 from clipsearch.photos.files import MAX_BYTES
 from clipsearch.photos.formats import format_name
 from clipsearch.web.errors import NotFoundError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from clipsearch.photos.guarded import Decoder
     from clipsearch.types import PhotoDetails
 
 # What browsers show, or hand to a program for pictures. All else is a download: nothing that a file says of
@@ -39,6 +43,27 @@ _TYPES = {
     "TIFF": "image/tiff",
     "BMP": "image/bmp",
     "JPEG2000": "image/jp2",
+    "JXL": "image/jxl",
+}
+# Videos are what their names say, as for `index`.
+_VIDEO_TYPES = {
+    b"mp4": "video/mp4",
+    b"m4v": "video/mp4",
+    b"mov": "video/quicktime",
+    b"qt": "video/quicktime",
+    b"webm": "video/webm",
+    b"mkv": "video/x-matroska",
+    b"avi": "video/x-msvideo",
+    b"mpg": "video/mpeg",
+    b"mpeg": "video/mpeg",
+    b"mts": "video/mp2t",
+    b"m2ts": "video/mp2t",
+    b"3gp": "video/3gpp",
+    b"3g2": "video/3gpp2",
+    b"wmv": "video/x-ms-wmv",
+    b"asf": "video/x-ms-asf",
+    b"flv": "video/x-flv",
+    b"ogv": "video/ogg",
 }
 _DOWNLOAD = "application/octet-stream"
 _HEAD = 4_096  # bytes that tell a format
@@ -110,6 +135,34 @@ def read_photo(details: PhotoDetails) -> bytes:
             raise PhotoError((error.strerror or str(error)).lower()) from error
 
 
+def make_thumbnail(
+    details: PhotoDetails, size: int, decoder: Decoder, seconds: float | None = None
+) -> tuple[bytes, bool]:
+    """A thumbnail of a photo's file as it is now, and whether that is what was indexed.
+
+    Args:
+        details: Whose.
+        size: Pixels of its longer side.
+        decoder: Shared by many.
+        seconds: Of a video, which frame; None for the first that shows something.
+
+    Raises:
+        NotFoundError: As `open_photo`.
+        PhotoError: It cannot be read.
+        OSError: There is no process to decode in.
+    """
+    path = os.fsencode(details.photo.path)
+    if not is_video(path):
+        data = read_photo(details)
+        return thumbnails.make(data, size, decoder), thumbnails.digest_of(data) == details.digest
+    with open_photo(details) as file:
+        # Gigabytes are not read for one frame: size and time tell whether it has changed, as for `index`.
+        facts = os.fstat(file.fileno())
+        changed = datetime.fromtimestamp(facts.st_mtime_ns // 1_000_000_000, UTC)
+        thumbnail = thumbnails.make_of_video(os.path.realpath(path), seconds, size, decoder)
+    return thumbnail, (facts.st_size, changed) == (details.photo.size, details.modified)
+
+
 def chunks_of(file: BufferedReader, size: int) -> Iterator[bytes]:
     """So many bytes of a file, or fewer where it ends; it is closed then."""
     with file:
@@ -130,7 +183,11 @@ class Original(Response):
 
     def __init__(self, file: BufferedReader, details: PhotoDetails, *, asked: str, download: bool) -> None:
         size = os.fstat(file.fileno()).st_size
-        media_type = _TYPES.get(format_name(file.read(_HEAD)), _DOWNLOAD)
+        path = os.fsencode(details.photo.path)
+        if is_video(path):
+            media_type = _VIDEO_TYPES[suffix_of(path)]
+        else:
+            media_type = _TYPES.get(format_name(file.read(_HEAD)), _DOWNLOAD)
         self._file = file
         headers = {"Accept-Ranges": "bytes"}
         name = quote(os.fsencode(details.photo.path.name), safe="")

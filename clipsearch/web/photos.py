@@ -9,17 +9,17 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
-from clipsearch import thumbnails
 from clipsearch.errors import PhotoError, UsageError
 from clipsearch.records import photo_record
 from clipsearch.web.archive import packed
 from clipsearch.web.errors import NotFoundError
-from clipsearch.web.originals import Original, open_photo, read_photo
+from clipsearch.web.originals import Original, make_thumbnail, open_photo
 from clipsearch.web.parameters import Ask, PhotoId, as_json
 from clipsearch.web.schemas import ArchiveRequest, PhotoDetailsRecord
 from clipsearch.web.search import DIGITS
 
 if TYPE_CHECKING:
+    from clipsearch import thumbnails
     from clipsearch.library import Library
     from clipsearch.photos.guarded import Decoder
     from clipsearch.types import PhotoDetails
@@ -79,16 +79,18 @@ async def thumbnail(
         str, Query(max_length=64, description="The record's `content`: caches keep it for good then.")
     ] = "",
 ) -> Response:
-    """A small picture of a photo, made once and kept on disk."""
+    """A small picture of a photo, made once and kept on disk; of a video, the frame that `v` names."""
     kept: thumbnails.Thumbnails = request.app.state.thumbnails
     decoder: Decoder = request.app.state.decoder
 
-    def remembered(library: Library) -> tuple[PhotoDetails, bytes | None]:
+    def remembered(library: Library) -> tuple[PhotoDetails, bytes, float | None, bytes | None]:
         found = _details(library, photo)
-        return found, kept.get(found.digest, size)
+        frame = library.frame(found.photo, v) if v else None
+        digest, seconds = frame or (found.digest, None)
+        return found, digest, seconds, kept.get(digest, size)
 
-    found, picture = await ask(remembered)
-    content = found.digest.hex()[:DIGITS]
+    found, digest, seconds, picture = await ask(remembered)
+    content = digest.hex()[:DIGITS]
     headers = {
         "Cache-Control": _A_YEAR if v == content else "private, no-cache",
         "ETag": f'"{content}-{size}"',
@@ -97,14 +99,12 @@ async def thumbnail(
 
         def made(_: Library) -> tuple[bytes, bool]:
             try:
-                data = read_photo(found)
-                new = thumbnails.make(data, size, decoder)
+                new, is_indexed = make_thumbnail(found, size, decoder, seconds)
             except (PhotoError, OSError) as error:
                 said = error.message if isinstance(error, PhotoError) else "it cannot be read"
                 raise NotFoundError(f"no thumbnail: {said}", "index its folder again") from None
-            is_indexed = thumbnails.digest_of(data) == found.digest
             if is_indexed:
-                kept.keep(found.digest, size, new)
+                kept.keep(digest, size, new)
             return new, is_indexed
 
         picture, is_indexed = await ask(made, lane="pictures")
@@ -120,10 +120,13 @@ async def thumbnail(
     "/photos/{photo}/original",
     responses={
         200: {
-            "content": {"image/*": _BINARY, "application/octet-stream": _BINARY},
+            "content": {"image/*": _BINARY, "video/*": _BINARY, "application/octet-stream": _BINARY},
             "description": "The file.",
         },
-        206: {"content": {"image/*": _BINARY}, "description": "The part that `Range` names."},
+        206: {
+            "content": {"image/*": _BINARY, "video/*": _BINARY},
+            "description": "The part that `Range` names.",
+        },
         416: {"description": "The file has no such part."},
     },
     response_class=Response,

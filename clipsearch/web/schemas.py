@@ -42,6 +42,9 @@ class PhotoRecord(_Record):
     lens: str | None
     latitude: float | None
     longitude: float | None
+    seconds: Annotated[
+        float | None, Field(description="Of a video, where the frame is that matches; null for photos.")
+    ]
 
 
 class PhotoDetailsRecord(PhotoRecord):
@@ -171,6 +174,7 @@ class StatusRecord(_Record):
     store_rows: int
     grouped_rows: int
     last_run: dict[str, Any] | None
+    videos: Annotated[int, Field(description="Of the photos.")]
 
 
 class ArchiveRequest(_Record):

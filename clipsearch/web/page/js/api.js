@@ -60,4 +60,6 @@ export const SIZES = [256, 512, 2048];
 /** Where a photo's thumbnail is; content that changes has another address. */
 export const thumbnail = (photo, size) => `api/photos/${photo.id}/thumbnail?${query({ size, v: photo.content })}`;
 
-export const original = (photo, download) => `api/photos/${photo.id}/original${download ? "?download=1" : ""}`;
+/** A photo's own file; a video opens at the moment that was found. */
+export const original = (photo, download) =>
+  `api/photos/${photo.id}/original${download ? "?download=1" : photo.seconds ? `#t=${photo.seconds}` : ""}`;

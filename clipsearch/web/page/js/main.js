@@ -1,6 +1,6 @@
 // The page: what the address says is shown, what is done changes the address.
 
-import { ApiError, get, listen } from "./api.js";
+import { ApiError, get, listen, original } from "./api.js";
 import { addTerm, dropLast, settle, showChips } from "./chips.js";
 import { Classify, isOfLabel, photosOf } from "./classify.js";
 import { byId, debounced, h, isTyping, lessMotion } from "./dom.js";
@@ -368,8 +368,8 @@ const onPhoto = {
   a: (photo) => withTerm(photo, 1),
   u: (photo) => withTerm(photo, -1),
   c: (photo) => copyPaths([photo]),
-  o: (photo) => h("a", { href: `api/photos/${photo.id}/original`, target: "_blank", rel: "noopener" }).click(),
-  d: (photo) => h("a", { href: `api/photos/${photo.id}/original?download=1`, download: "" }).click(),
+  o: (photo) => h("a", { href: original(photo), target: "_blank", rel: "noopener" }).click(),
+  d: (photo) => h("a", { href: original(photo, true), download: "" }).click(),
   m: (photo) => gridRoot.querySelector(`[data-index="${grid.active}"] .more`).click() ?? photo,
 };
 
