@@ -38,7 +38,7 @@ _TABLES = (
     "concept",
     "written",
 )
-_LATER = ("vocabulary", "concept", "frame", "written")  # which older formats do not have
+_LATER = ("vocabulary", "concept", "frame", "written")  # which older formats lack
 _STEP = 4096  # rows read at a time where nothing is wrong
 _SMALLEST_ROW = 32  # bytes: bounds the ids that a damaged table may hold
 _LOG = "-wal"
