@@ -122,7 +122,7 @@ class Projection:
             return True
         scores = dict(zip(ids, found.scores.tolist(), strict=False))
         said = np.array([scores[content] for content in vectors], np.float32)
-        true = np.stack(list(vectors.values())).astype(np.float32) @ query
+        true = np.vecdot(np.stack(list(vectors.values())).astype(np.float32), query)
         return bool((np.abs(true - said) < _TOLERANCE).all())
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

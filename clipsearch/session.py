@@ -405,15 +405,21 @@ class _Ratings:
             new = {photo.content: photo for photo in photos if photo.content not in self._known}
             vectors = self._held.vectors_of(list(new.values()))
             if vectors:
-                rated = self._gauge.rate(np.stack([_unit(vector) for vector in vectors.values()]))
+                rated = self._gauge.rate(_units(np.stack(list(vectors.values()))))
                 self._known.update(zip(vectors, rated, strict=True))
         return [self._known.get(photo.content, (None, None)) for photo in photos]
 
 
 def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
-    """A stored vector at full precision; float16 has rounded its length by up to 1e-3."""
-    wide = vector.astype(np.float32)
-    return wide / np.linalg.norm(wide)
+    """A stored vector at full precision."""
+    return _units(vector[None])[0]
+
+
+def _units(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    """`(n, dim)` stored vectors at full precision; float16 has rounded their lengths by up to 1e-3."""
+    wide = vectors.astype(np.float32)
+    units: NDArray[np.float32] = wide / np.sqrt(np.vecdot(wide, wide))[:, None]
+    return units
 
 
 def picture_files(paths: Sequence[Path | str]) -> Iterator[Path]:

@@ -1,28 +1,33 @@
 """The FAISS store: an exact inner-product index of float16 vectors in a memory-mapped file.
 
-Measured at 1,000,000 x 512: opens in under 0.15 s, searches in 35-60 ms, and its gigabyte lies in
-the page cache instead of private memory. A float32 index would take a second to read.
+Its gigabyte for 1,000,000 x 512 lies in the page cache instead of private memory; a float32 index would take
+a second to read. FAISS gives a query one core, and lets the others spin meanwhile, so that it takes twice the
+processor time. Here each core gets a part of the rows: 6.9 instead of 12.6 ms for 100,000 on two cores.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
+from clipsearch.machine import usable_cores
+from clipsearch.stores import Neighbors
 from clipsearch.stores.exact import best
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from clipsearch.stores import Neighbors
-
 _CHUNK = 1 << 20  # bytes that FAISS hands over at a time
+_PART = 1 << 24  # bytes: a smaller part of the vectors is scanned sooner than a thread has started
 
 
 class FaissStore:
@@ -57,18 +62,61 @@ class FaissStore:
 
     def search(self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None) -> Neighbors:
         """See `VectorStore.search`."""
-        parameters = None if among is None else faiss.SearchParameters(sel=selector(among))
-        return found(self._index, query, k, parameters)
+        ids = self._ids
+        allowed = None if among is None else _mask(among, int(ids.max(initial=-1)) + 1)[ids]
+
+        def scan(start: int, part: Any) -> Neighbors:
+            chosen = None if allowed is None else _bitmap(allowed[start : start + part.ntotal])
+            with _one_core():
+                near = found(part, query, k, faiss.SearchParameters(sel=chosen))
+            return Neighbors(ids[start + near.ids], near.scores)
+
+        near = self._run(scan)
+        return best(
+            np.concatenate([one.ids for one in near]), np.concatenate([one.scores for one in near]), k
+        )
+
+    def _run(self, scan: Callable[[int, Any], Neighbors]) -> list[Neighbors]:
+        if len(self._parts) == 1:
+            return [scan(*self._parts[0])]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(self._parts)) as cores:
+            return list(cores.map(scan, *zip(*self._parts, strict=True)))
+
+    @cached_property
+    def _ids(self) -> NDArray[np.int64]:
+        """A view, for as long as the store is there."""
+        ids: NDArray[np.int64] = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))
+        return ids
+
+    @cached_property
+    def _parts(self) -> list[tuple[int, Any]]:
+        """The vectors as one index for each core, with the number of its first row; nothing is copied."""
+        flat, rows = self._flat, len(self)
+        count = max(1, min(usable_cores(), flat.codes.size() // _PART))
+        edges = [rows * number // count for number in range(count + 1)]
+        codes = faiss.rev_swig_ptr(flat.codes.data(), flat.codes.size())
+        parts = []
+        for start, end in pairwise(edges):
+            part = faiss.IndexScalarQuantizer(flat.d, faiss.ScalarQuantizer.QT_fp16, flat.metric_type)
+            part.is_trained = True
+            here = codes[start * flat.code_size : end * flat.code_size]
+            part.codes = faiss.MaybeOwnedVectorUInt8.create_view(
+                faiss.swig_ptr(here), len(here), flat.codes.owner
+            )
+            part.ntotal = end - start
+            parts.append((start, part))
+        return parts
 
     def blocks(self, size: int = 65_536) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """See `VectorStore.blocks`."""
         dim = self._flat.d
         rows = len(self)
         codes = faiss.rev_swig_ptr(self._flat.codes.data(), rows * dim * 2).view("<f2").reshape(rows, dim)
-        ids = faiss.rev_swig_ptr(self._index.id_map.data(), rows)
         for start in range(0, rows, size):
             # Copies: a view would dangle once the store is gone, and FAISS cannot tell.
-            yield ids[start : start + size].copy(), codes[start : start + size].copy()
+            yield self._ids[start : start + size].copy(), codes[start : start + size].copy()
 
 
 def read(path: Path) -> Any:
@@ -115,10 +163,30 @@ def write(index: Any, path: Path) -> None:
 
 def selector(among: NDArray[np.int64]) -> Any:
     """Lets the given ids answer, ascending ones."""
-    # One bit an id: a test costs the same however many are allowed.
-    allowed = np.zeros(int(among[-1]) + 1 if len(among) else 1, np.bool_)
+    return _bitmap(_mask(among, 1))
+
+
+def _mask(among: NDArray[np.int64], least: int) -> NDArray[np.bool_]:
+    """Whether an id is one of ascending ones, for `least` of them or more."""
+    allowed = np.zeros(max(least, int(among[-1]) + 1 if len(among) else 0), np.bool_)
     allowed[among] = True
+    return allowed
+
+
+def _bitmap(allowed: NDArray[np.bool_]) -> Any:
+    # One bit an id: a test costs the same however many are allowed.
     return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """What FAISS does in the body, on this thread, it does alone."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def found(index: Any, query: NDArray[np.float32], k: int, parameters: Any) -> Neighbors:
