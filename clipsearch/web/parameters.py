@@ -91,10 +91,15 @@ class Asker:
             pass
 
 
-Ask = Annotated[Asker, Depends(Asker)]
+# Asynchronous, though nothing is waited for: FastAPI hands others to a thread, a millisecond each.
+async def _asker(request: Request) -> Asker:
+    return Asker(request)
 
 
-def _filters(
+Ask = Annotated[Asker, Depends(_asker)]
+
+
+async def _filters(
     *,
     request: Request,
     inside: Annotated[
