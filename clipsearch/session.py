@@ -412,7 +412,8 @@ class _Ratings:
 
 def _unit(vector: NDArray[np.float16]) -> NDArray[np.float32]:
     """A stored vector at full precision."""
-    return _units(vector[None])[0]
+    unit: NDArray[np.float32] = _units(vector[None])[0]
+    return unit
 
 
 def _units(vectors: NDArray[np.float16]) -> NDArray[np.float32]:

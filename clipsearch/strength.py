@@ -100,7 +100,9 @@ class Gauge:
             photos: `(n, dim)` unit rows.
         """
         margins = self.margins(photos)
-        is_same = np.zeros(len(photos), bool) if self._picture is None else np.vecdot(photos, self._picture) >= SAME
+        is_same = (
+            np.zeros(len(photos), bool) if self._picture is None else np.vecdot(photos, self._picture) >= SAME
+        )
         is_strong = is_same | (margins >= STRONG)
         return [
             ("strong" if strong else "fair" if margin >= FAIR else "weak", margin)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from clipsearch.errors import UsageError
 from clipsearch.matches import Term
-from clipsearch.photos.scan import PICTURE_SUFFIXES
 from clipsearch.roots import absolute
 
 if TYPE_CHECKING:
@@ -97,12 +96,19 @@ def parse_term(typed: str, *, sign: int = 1, pictures: bool = True) -> Term:
     return Term(value, sign * weight)
 
 
+def _is_of_pictures(suffix: bytes) -> bool:
+    from clipsearch.photos.scan import PICTURE_SUFFIXES  # 5 ms, and most terms are texts
+
+    return suffix in PICTURE_SUFFIXES
+
+
 def _names_picture(value: str) -> bool:
     """Whether a term means a file: `photo.jpg` even when it is missing, `dog` not even when it exists."""
     if "\n" in value or "\0" in value:
         return False
     looks_like_path = os.sep in value or (os.altsep is not None and os.altsep in value)
-    has_suffix = os.fsencode(Path(value).suffix.lower()[1:]) in PICTURE_SUFFIXES
+    suffix = os.fsencode(Path(value).suffix.lower()[1:])
+    has_suffix = bool(suffix) and _is_of_pictures(suffix)
     if has_suffix and (looks_like_path or " " not in value):
         return True
     try:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 # Characters that move the cursor, break the line or turn the reading direction, and the lone
 # surrogates by which Python carries bytes that are not UTF-8. Joiners stay: emoji are made of them.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+# Not compiled before it is needed, which takes a millisecond.
+_UNSAFE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _LETTERS = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 _ASCII_END = 0x80
@@ -22,7 +21,7 @@ _ASCII_END = 0x80
 
 def harmless(text: str) -> str:
     r"""The text with every character that could disturb a terminal spelled out (`\n`, `\x1b`)."""
-    return _UNSAFE.sub(_spelled, text)
+    return text if text.isascii() and text.isprintable() else re.sub(_UNSAFE, _spelled, text)
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -34,7 +33,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     "$'/photos/two\\nlines.jpg'"
     """
     text = os.fspath(path)
-    if not _UNSAFE.search(text):
+    if harmless(text) == text:
         return text
     return "$'" + harmless(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 

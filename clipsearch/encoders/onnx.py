@@ -43,8 +43,8 @@ class OnnxTextEncoder:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Without prepacking the weights stay pages of the mapped file, shared with other processes and
         # read only when touched. ViT-B/32: opens in 40-70 ms instead of 300, 28 MB private instead of 170.
-        # With it, one text on one core takes 22 ms instead of 63, on two cores 17. More would save little, and
-        # cores that spin while they have nothing to do would be missing elsewhere.
+        # With it, one text on one core takes 22 ms instead of 63, on two cores 17. More would save little,
+        # and cores that spin while they have nothing to do would be missing elsewhere.
         if lasting:
             options.intra_op_num_threads = min(2, usable_cores())
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
