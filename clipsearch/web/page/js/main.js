@@ -221,7 +221,7 @@ function summarize(current) {
   if (current.classify) words = Classify.summary(current, total);
   else if (isSearch(current) && current.only) words = total === null ? "Matches, the best first" : count(total, "match", "matches");
   else if (isSearch(current)) words = matches(weakFrom, photos);
-  else if (total > 1) words = `${photos}, newest first`;
+  else if (total > 1) words = `${photos}, ${current.filters.text ? "best fit" : "newest"} first`;
   byId("summary").textContent = words;
 }
 

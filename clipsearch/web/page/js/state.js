@@ -3,7 +3,7 @@
 import { query } from "./api.js";
 import { decode } from "./text.js";
 
-export const FILTERS = ["in", "after", "before", "on", "shape", "camera", "lens", "glob", "min_size", "near", "within"];
+export const FILTERS = ["in", "after", "before", "on", "shape", "camera", "lens", "glob", "min_size", "near", "within", "text"];
 
 /**
  * A term beside what is typed.

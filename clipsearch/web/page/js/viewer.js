@@ -183,6 +183,8 @@ export class Viewer {
         place && button(`${known.latitude.toFixed(5)}, ${known.longitude.toFixed(5)}`, () => this.acts.near(known.latitude, known.longitude)),
       ],
       ["Folder", button(harmless(folder), () => this.acts.inFolder(folder))],
+      ["Caption", details?.caption && harmless(details.caption)],
+      ["Words in it", details?.words && harmless(details.words)],
       [
         "Tags",
         details?.tags?.length && h("span", { class: "tags" }, ...details.tags.map((tag) => button(harmless(tag), () => this.acts.tag(tag)))),
