@@ -11,17 +11,27 @@ import re
 import shutil
 import sys
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from mean_color import paint
 from PIL import Image
+from program import install
+
+from clipsearch import Library
+from clipsearch.catalog.catalog import Catalog
+from clipsearch.catalog.scope import Scope
+from clipsearch.catalog.tags import record_tags
 
 pytest.importorskip("fastapi", reason="needs clipsearch[web]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402 - after the skips
+from serving import served  # noqa: E402
 from web_page import PHONE, Screen, chromium, clipsearch, serving  # noqa: E402
 
 if TYPE_CHECKING:
@@ -82,9 +92,9 @@ def _dated(path: Path, number: int, taken: str) -> None:
 def library(photos: Path, builtin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("library")
     clipsearch(where, builtin_cache, "index", str(photos), "--model", "builtin")
-    words = tmp_path_factory.mktemp("words") / "words.txt"
-    words.write_text("flower\ncar\ndog\npizza\n")
-    clipsearch(where, builtin_cache, "tag", "--vocabulary", str(words))
+    with Catalog(where, write=True) as catalog:
+        flowers = [one.content for one in catalog.newest(Scope(), 100) if "flowers" in one.path.parts]
+        record_tags(catalog, flowers, [[("flower", 0.9), ("plant", 0.6)]] * len(flowers))
     return where
 
 
@@ -102,19 +112,34 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def screen(browser: Browser, address: str) -> Iterator[Screen]:
-    """No test may end with an error in the console."""
+@pytest.fixture(scope="module")
+def windows(browser: Browser, address: str) -> Iterator[Screen]:
     screen = Screen(browser, address)
     yield screen
     screen.close()
-    assert screen.faults == []
+
+
+@pytest.fixture
+def screen(windows: Screen) -> Iterator[Screen]:
+    """No test may end with an error in the console."""
+    yield windows
+    faults, windows.faults = windows.faults, []
+    assert faults == []
+
+
+@contextmanager
+def _screen(browser: Browser, library: Library, port: int = 0) -> Iterator[Screen]:
+    """Of another library, whose server runs as long as the body, in this process."""
+    with served(library, port=port) as client:
+        yield Screen(browser, str(client.base_url) + "/")
 
 
 def _search(page: Page, text: str) -> None:
+    """Search for something of which another photo is the best than now."""
+    before = _names(page)[0]
     page.fill("#q", text)
     expect(page).to_have_url(re.compile(rf"q={text.split(maxsplit=1)[0]}"))
-    page.wait_for_load_state("networkidle")
+    expect(page.locator(".tile .name").first).not_to_have_text(before)
 
 
 def _names(page: Page) -> list[str]:
@@ -129,9 +154,10 @@ def _is_flower(page: Page, photos: Path) -> bool:
     return (photos / "flowers" / _names(page)[0]).exists()
 
 
-def _faults_of_access(page: Page) -> list[str]:
-    """What axe holds to be a serious or critical fault."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+def _faults_of_access(page: Page, *, colors: bool = False) -> list[str]:
+    """What axe holds to be a serious or critical fault; of the `colors` alone, or in all."""
+    options = {"runOnly": ["color-contrast"]} if colors else {}
+    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
     return [
         f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in {"serious", "critical"}
     ]
@@ -155,11 +181,11 @@ def test_words_find_photos_as_they_are_typed_and_the_address_tells(screen: Scree
     expect(page).to_have_url(re.compile(r"\?q=flower$"))
     expect(page.locator("#summary")).to_contain_text("match")
     expect(page).to_have_title("flower \u2013 clipsearch")
-    page.wait_for_load_state("networkidle")
     assert _is_flower(page, photos)
-    again = screen.open("?q=flower")
-    assert _names(again)[0] == _names(page)[0]
-    expect(again.locator("#q")).to_have_value("flower")
+    best = _names(page)[0]
+    page.reload()
+    expect(page.locator("#q")).to_have_value("flower")
+    expect(page.locator(".tile .name").first).to_have_text(best)
 
 
 def test_an_answer_that_comes_too_late_is_dropped(screen: Screen, photos: Path) -> None:
@@ -204,7 +230,6 @@ def test_a_line_parts_matches_from_chance(screen: Screen) -> None:
     )
     assert {strength for y, strength in strengths if y > middle} == {"weak"}
     assert {strength for y, strength in strengths if y < middle} & {"strong", "fair"}
-    screen.open()
     assert screen.open().locator(".divider").count() == 0
 
 
@@ -229,24 +254,29 @@ def test_rows_are_of_equal_height_and_fill_the_width(screen: Screen) -> None:
 # -- scrolling ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory, builtin_cache: Path) -> Iterator[str]:
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     """Thousands of photos: links to a few small ones."""
-    folder = tmp_path_factory.mktemp("many")
+    install(monkeypatch.setattr)
+    folder = tmp_path / "many"
+    folder.mkdir()
     for number in range(40):
         size = (96, 64) if number % 3 else (64, 96)
         Image.new("RGB", size, f"hsl({number * 9}, 60%, 50%)").save(folder / f"{number:04}.png")
     for number in range(40, MANY):
         os.link(folder / f"{number % 40:04}.png", folder / f"{number:04}.png")
-    where = tmp_path_factory.mktemp("library-of-many")
-    clipsearch(where, builtin_cache, "index", str(folder), "--model", "builtin")
-    with serving(where, builtin_cache) as at:
-        yield at
+    with Library.open(tmp_path / "library") as library:
+        library.index([folder])
+        yield library
 
 
-def test_thousands_scroll_with_few_in_the_document(browser: Browser, many: str) -> None:
-    screen = Screen(browser, many)
-    page = screen.open()
+def test_thousands_scroll_with_few_in_the_document(browser: Browser, many: Library) -> None:
+    with _screen(browser, many) as screen:
+        _scroll(screen)
+
+
+def _scroll(screen: Screen) -> None:
+    page = screen.open(still=True)
     asked: list[str] = []
     page.on("request", lambda request: "api/search" in request.url and asked.append(request.url))
     expect(page.locator("#summary")).to_have_text("3,000 photos, newest first")
@@ -310,14 +340,12 @@ def test_a_photo_opens_large_with_what_is_known_of_it(screen: Screen) -> None:
 
 
 def test_a_photo_zooms_and_moves(screen: Screen) -> None:
-    page = screen.open()
+    page = screen.open(still=True)
     page.click(".tile .open")
     large = page.locator("#large")
-    page.wait_for_timeout(200)
     width = large.bounding_box()["width"]
 
     def zoomed() -> float:
-        page.wait_for_timeout(200)  # for it to come to rest
         return large.bounding_box()["width"] / width
 
     page.keyboard.press("+")
@@ -333,7 +361,6 @@ def test_a_photo_zooms_and_moves(screen: Screen) -> None:
     page.mouse.down()
     page.mouse.move(x + 60, y + 30, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(200)
     after = large.bounding_box()
     assert (after["x"] - before["x"], after["y"] - before["y"]) == pytest.approx((60, 30), abs=2)
     page.mouse.dblclick(x, y)
@@ -566,7 +593,7 @@ def test_labels_sort_the_photos(screen: Screen, photos: Path) -> None:
 
 
 def test_photos_are_selected_and_taken_along(screen: Screen, photos: Path) -> None:
-    page = screen.open(f"?in={photos}/flowers", accept_downloads=True)
+    page = screen.open(f"?in={photos}/flowers")
     page.hover(".tile")
     page.locator(".tile .check").first.click()
     page.locator(".tile .open").nth(3).click(modifiers=["Shift"])
@@ -596,7 +623,7 @@ def test_photos_are_selected_and_taken_along(screen: Screen, photos: Path) -> No
 
 
 def test_lists_have_the_bytes_of_names_that_are_no_text(screen: Screen, photos: Path) -> None:
-    page = screen.open(f"?in={photos}/odd", accept_downloads=True)
+    page = screen.open(f"?in={photos}/odd")
     page.keyboard.press("Control+a")
     with page.expect_download() as download:
         page.click("#s-save")
@@ -683,7 +710,7 @@ def test_dark_and_light_follow_the_system_until_told_otherwise(screen: Screen) -
 
 
 def test_less_motion_means_none(screen: Screen) -> None:
-    page = screen.open(reduced_motion="reduce")
+    page = screen.open(still=True)
     assert page.evaluate("getComputedStyle(document.querySelector('.tile img')).transitionDuration") == "0s"
 
 
@@ -707,9 +734,8 @@ def test_help_tells_the_keys(screen: Screen) -> None:
 # -- when things go wrong ----------------------------------------------------------------------
 
 
-def test_an_empty_library_says_how_to_begin(browser: Browser, tmp_path: Path, builtin_cache: Path) -> None:
-    with serving(tmp_path / "none", builtin_cache) as at:
-        screen = Screen(browser, at)
+def test_an_empty_library_says_how_to_begin(browser: Browser, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "none") as library, _screen(browser, library) as screen:
         page = screen.open(ready=False)
         expect(page.get_by_role("heading", name="Nothing is indexed yet")).to_be_visible()
         expect(page.locator("#message")).to_contain_text("clipsearch index")
@@ -718,38 +744,30 @@ def test_an_empty_library_says_how_to_begin(browser: Browser, tmp_path: Path, bu
     assert all(NOT_LOADED in fault for fault in screen.faults)
 
 
-def test_a_server_that_goes_is_waited_for(browser: Browser, library: Path, builtin_cache: Path) -> None:
-    with serving(library, builtin_cache) as at:
-        screen = Screen(browser, at)
-        page = screen.open()
-    page.fill("#q", "dog")
-    expect(page.get_by_role("alert")).to_contain_text("clipsearch does not answer")
-    expect(_tiles(page).first).to_be_visible()
-    port = int(at.rstrip("/").rpartition(":")[2])
-    with serving(library, builtin_cache, port):
-        expect(page.get_by_role("alert")).to_be_hidden()
-        expect(page.locator("#summary")).to_contain_text("match")
-        screen.close()
-    assert all(NOT_LOADED in fault for fault in screen.faults)
-
-
-def test_a_photo_that_cannot_be_read_says_so(
-    browser: Browser, tmp_path: Path, photos: Path, builtin_cache: Path
+def test_a_photo_and_a_server_that_are_gone_are_said_to_be(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "photos"
-    shutil.copytree(photos / "dogs", folder)
-    clipsearch(tmp_path / "library", builtin_cache, "index", str(folder), "--model", "builtin")
-    gone = min(folder.iterdir())
-    gone.unlink()
-    with serving(tmp_path / "library", builtin_cache) as at:
-        screen = Screen(browser, at)
-        page = screen.open()
-        tile = page.locator(".tile.unreadable")
-        expect(tile).to_contain_text("cannot be read")
-        expect(tile.locator(".blank")).to_contain_text(gone.name)
-        tile.locator(".open").click()
-        expect(page.locator(".v-broken")).to_be_visible()
-        screen.close()
+    install(monkeypatch.setattr)
+    for number, color in enumerate(((250, 0, 0), (0, 250, 0), (0, 0, 250))):
+        paint(tmp_path / f"photos/{number}.png", color, size=(300, 200))
+    with Library.open(tmp_path / "library") as library:
+        library.index([tmp_path / "photos"])
+        (tmp_path / "photos/1.png").unlink()
+        with _screen(browser, library) as screen:
+            page = screen.open()
+            tile = page.locator(".tile.unreadable")
+            expect(tile).to_contain_text("cannot be read")
+            expect(tile.locator(".blank")).to_contain_text("1.png")
+            tile.locator(".open").click()
+            expect(page.locator(".v-broken")).to_be_visible()
+            page.keyboard.press("Escape")
+        page.fill("#q", "blue")
+        expect(page.get_by_role("alert")).to_contain_text("clipsearch does not answer")
+        expect(_tiles(page).first).to_be_visible()
+        with served(library, port=urlsplit(page.url).port or 0):  # and waited for
+            expect(page.get_by_role("alert")).to_be_hidden()
+            expect(page.locator("#summary")).to_contain_text("match")
+            screen.close()
     assert all(NOT_LOADED in fault for fault in screen.faults)
 
 
@@ -776,36 +794,37 @@ def test_what_makes_no_sense_is_said_in_place(screen: Screen) -> None:
 @pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
 def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) -> None:
     faults: dict[str, Any] = {}
-    page = screen.open("?q=flower&subtract=sunflower", dark=dark, phone=phone, reduced_motion="reduce")
+    found = partial(_faults_of_access, colors=dark)  # what differs in the dark are the colours
+    page = screen.open("?q=flower&subtract=sunflower", dark=dark, phone=phone, still=True)
     page.click("#show-filters")
     page.wait_for_selector("#timeline button")
-    faults["filters"] = _faults_of_access(page)
+    faults["filters"] = found(page)
     if phone:
         page.click("#filters-close")
     page.locator(".tile .open").first.focus()
     page.keyboard.press("x")
-    faults["selection"] = _faults_of_access(page)
+    faults["selection"] = found(page)
     page.keyboard.press("Escape")
     page.locator(".tile .open").first.focus()
     if not phone:
         page.keyboard.press("m")
-        faults["menu"] = _faults_of_access(page)
+        faults["menu"] = found(page)
         page.keyboard.press("Escape")
     page.locator(".tile .open").first.click()
     page.wait_for_selector("#v-list dd", state="attached")
     page.keyboard.press("+")
     if phone:
         page.click("#v-facts")
-    faults["viewer"] = _faults_of_access(page)
+    faults["viewer"] = found(page)
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    faults["help"] = _faults_of_access(page)
+    faults["help"] = found(page)
     page.keyboard.press("Escape")
     page.keyboard.press("g")
     page.fill("#labels", "dog, flower")
     page.wait_for_selector(".label-row")
-    faults["classify"] = _faults_of_access(page)
-    wrong = {name: found for name, found in faults.items() if found}
+    faults["classify"] = found(page)
+    wrong = {name: those for name, those in faults.items() if those}
     assert not wrong, json.dumps(wrong, indent=1)
 
 
