@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def served(library: Library, *, token: str | None = None, port: int = 0) -> Iterator[httpx.Client]:
+def served(library: Library, *, token: str | None = None) -> Iterator[httpx.Client]:
     """A client of the server, which ends with the body."""
-    with listen("127.0.0.1", port) as listening:
+    with listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
         serving = Serving(library, [listening], token=token)
         end = threading.Event()

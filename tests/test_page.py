@@ -20,9 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from mean_color import paint
 from PIL import Image
-from program import install
 
-from clipsearch import Library
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.scope import Scope
 from clipsearch.catalog.tags import record_tags
@@ -31,7 +29,6 @@ pytest.importorskip("fastapi", reason="needs clipsearch[web]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402 - after the skips
-from serving import served  # noqa: E402
 from web_page import PHONE, Screen, chromium, clipsearch, serving  # noqa: E402
 
 if TYPE_CHECKING:
@@ -91,7 +88,7 @@ def _dated(path: Path, number: int, taken: str) -> None:
 @pytest.fixture(scope="module")
 def library(photos: Path, builtin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("library")
-    clipsearch(where, builtin_cache, "index", str(photos), "--model", "builtin")
+    clipsearch(where, "index", str(photos), "--model", "builtin", cache=builtin_cache)
     with Catalog(where, write=True) as catalog:
         flowers = [one.content for one in catalog.newest(Scope(), 100) if "flowers" in one.path.parts]
         record_tags(catalog, flowers, [[("flower", 0.9), ("plant", 0.6)]] * len(flowers))
@@ -100,7 +97,7 @@ def library(photos: Path, builtin_cache: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def address(library: Path, builtin_cache: Path) -> Iterator[str]:
-    with serving(library, builtin_cache) as at:
+    with serving(library, cache=builtin_cache) as at:
         yield at
 
 
@@ -128,10 +125,10 @@ def screen(windows: Screen) -> Iterator[Screen]:
 
 
 @contextmanager
-def _screen(browser: Browser, library: Library, port: int = 0) -> Iterator[Screen]:
-    """Of another library, whose server runs as long as the body, in this process."""
-    with served(library, port=port) as client:
-        yield Screen(browser, str(client.base_url) + "/")
+def _elsewhere(browser: Browser, library: Path) -> Iterator[Screen]:
+    """Pages of another library, whose server runs as long as the body."""
+    with serving(library) as at:
+        yield Screen(browser, at)
 
 
 def _search(page: Page, text: str) -> None:
@@ -254,10 +251,7 @@ def test_rows_are_of_equal_height_and_fill_the_width(screen: Screen) -> None:
 # -- scrolling ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """Thousands of photos: links to a few small ones."""
-    install(monkeypatch.setattr)
+def test_thousands_scroll_with_few_in_the_document(browser: Browser, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(40):
@@ -265,13 +259,8 @@ def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
         Image.new("RGB", size, f"hsl({number * 9}, 60%, 50%)").save(folder / f"{number:04}.png")
     for number in range(40, MANY):
         os.link(folder / f"{number % 40:04}.png", folder / f"{number:04}.png")
-    with Library.open(tmp_path / "library") as library:
-        library.index([folder])
-        yield library
-
-
-def test_thousands_scroll_with_few_in_the_document(browser: Browser, many: Library) -> None:
-    with _screen(browser, many) as screen:
+    clipsearch(tmp_path / "library", "index", str(folder))
+    with _elsewhere(browser, tmp_path / "library") as screen:
         _scroll(screen)
 
 
@@ -735,7 +724,7 @@ def test_help_tells_the_keys(screen: Screen) -> None:
 
 
 def test_an_empty_library_says_how_to_begin(browser: Browser, tmp_path: Path) -> None:
-    with Library.open(tmp_path / "none") as library, _screen(browser, library) as screen:
+    with _elsewhere(browser, tmp_path / "none") as screen:
         page = screen.open(ready=False)
         expect(page.get_by_role("heading", name="Nothing is indexed yet")).to_be_visible()
         expect(page.locator("#message")).to_contain_text("clipsearch index")
@@ -744,30 +733,26 @@ def test_an_empty_library_says_how_to_begin(browser: Browser, tmp_path: Path) ->
     assert all(NOT_LOADED in fault for fault in screen.faults)
 
 
-def test_a_photo_and_a_server_that_are_gone_are_said_to_be(
-    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch.setattr)
+def test_a_photo_and_a_server_that_are_gone_are_said_to_be(browser: Browser, tmp_path: Path) -> None:
     for number, color in enumerate(((250, 0, 0), (0, 250, 0), (0, 0, 250))):
         paint(tmp_path / f"photos/{number}.png", color, size=(300, 200))
-    with Library.open(tmp_path / "library") as library:
-        library.index([tmp_path / "photos"])
-        (tmp_path / "photos/1.png").unlink()
-        with _screen(browser, library) as screen:
-            page = screen.open()
-            tile = page.locator(".tile.unreadable")
-            expect(tile).to_contain_text("cannot be read")
-            expect(tile.locator(".blank")).to_contain_text("1.png")
-            tile.locator(".open").click()
-            expect(page.locator(".v-broken")).to_be_visible()
-            page.keyboard.press("Escape")
-        page.fill("#q", "blue")
-        expect(page.get_by_role("alert")).to_contain_text("clipsearch does not answer")
-        expect(_tiles(page).first).to_be_visible()
-        with served(library, port=urlsplit(page.url).port or 0):  # and waited for
-            expect(page.get_by_role("alert")).to_be_hidden()
-            expect(page.locator("#summary")).to_contain_text("match")
-            screen.close()
+    clipsearch(tmp_path / "library", "index", str(tmp_path / "photos"))
+    (tmp_path / "photos/1.png").unlink()
+    with _elsewhere(browser, tmp_path / "library") as screen:
+        page = screen.open()
+        tile = page.locator(".tile.unreadable")
+        expect(tile).to_contain_text("cannot be read")
+        expect(tile.locator(".blank")).to_contain_text("1.png")
+        tile.locator(".open").click()
+        expect(page.locator(".v-broken")).to_be_visible()
+        page.keyboard.press("Escape")
+    page.fill("#q", "blue")
+    expect(page.get_by_role("alert")).to_contain_text("clipsearch does not answer")
+    expect(_tiles(page).first).to_be_visible()
+    with serving(tmp_path / "library", urlsplit(page.url).port or 0):  # and waited for
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#summary")).to_contain_text("match")
+        screen.close()
     assert all(NOT_LOADED in fault for fault in screen.faults)
 
 
