@@ -1,6 +1,6 @@
 // The photos, in rows. Only those near the screen are in the document, however many there are.
 
-import { thumbnail } from "./api.js";
+import { isVideo, momentOf, thumbnail } from "./api.js";
 import { h, icon } from "./dom.js";
 import { place } from "./layout.js";
 import { BLOCK } from "./results.js";
@@ -242,7 +242,7 @@ export class Grid {
     const image = h("img", { alt: "", decoding: "async", draggable: "false" });
     image.addEventListener("load", () => tile.classList.add("loaded"));
     image.addEventListener("error", () => image.getAttribute("src") && this.#unreadable(tile, name));
-    const label = [name, photo.taken && moment(photo.taken).split(",")[0], this.acts.small(photo)];
+    const label = [isVideo(photo) && "video", name, photo.taken && moment(photo.taken).split(",")[0], this.acts.small(photo)];
     const tile = h(
       "div",
       { class: "tile", role: "listitem", "data-index": index, "aria-posinset": index + 1 },
@@ -250,6 +250,7 @@ export class Grid {
         "a",
         { class: "open", href: this.acts.href(photo), draggable: "false", tabindex: -1, "aria-label": label.filter(Boolean).join(", ") },
         image,
+        isVideo(photo) ? h("span", { class: "badge" }, icon("play"), momentOf(photo)) : null,
         h("span", { class: "caption" }, h("span", { class: "name" }, name), h("span", { class: "small" }, this.acts.small(photo))),
       ),
       h("button", { class: "check", type: "button", role: "checkbox", tabindex: -1, "aria-label": `Select ${name}` }, icon("check")),
