@@ -27,7 +27,7 @@ def _program(library: Path, cache: Path | None, *words: str) -> dict[str, Any]:
     program = ["-m", "clipsearch"] if cache else [str(SOURCE / "tests" / "program.py")]
     return {
         "args": [sys.executable, *program, *words, "--library", str(library)],
-        "env": os.environ | ({"CLIPSEARCH_CACHE": str(cache)} if cache else {}),
+        "env": os.environ | {"PYTHONPATH": str(SOURCE)} | ({"CLIPSEARCH_CACHE": str(cache)} if cache else {}),
         "cwd": SOURCE,
     }
 
