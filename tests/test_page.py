@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from camera_files import film
 from mean_color import paint
 from PIL import Image
+from written import write
 
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.scope import Scope
@@ -72,6 +74,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory, shared_photos: Path) -> Pat
     (folder / "odd").mkdir()
     for hue, name in enumerate((HOSTILE, BROKEN)):
         Image.new("RGB", (300, 200), f"hsl({hue * 90}, 60%, 50%)").save(folder / "odd" / name)
+    flower, car, pizza = (min((folder / name).iterdir()) for name in ("flowers", "cars", "food"))
+    scenes = [Image.open(one).convert("RGB") for one in (car, flower)]
+    film(folder / "films" / "new.mp4", scenes, size=(320, 240), codec="libx264")
+    film(folder / "films" / "old.avi", scenes, size=(320, 240))
+    (folder / "twice").mkdir()
+    for name in ("one.jpg", "other.jpg"):
+        shutil.copy(pizza, folder / "twice" / name)
+    with Image.open(pizza) as picture:
+        picture.resize((picture.width // 2, picture.height // 2)).save(folder / "twice" / "small.jpg")
     if sys.platform == "linux":
         Image.new("RGB", (200, 200), "teal").save(os.fsencode(folder / "odd") + b"/\xff.png")
     return folder
@@ -92,6 +103,8 @@ def library(photos: Path, builtin_cache: Path, tmp_path_factory: pytest.TempPath
     with Catalog(where, write=True) as catalog:
         flowers = [one.content for one in catalog.newest(Scope(), 100) if "flowers" in one.path.parts]
         record_tags(catalog, flowers, [[("flower", 0.9), ("plant", 0.6)]] * len(flowers))
+    write(where, "words", {"03.jpg": "INVOICE 2023"})
+    write(where, "caption", {"03.jpg": "a box", "04.jpg": "a box with an invoice"})
     return where
 
 
@@ -545,6 +558,91 @@ def test_the_timeline_takes_clicks_drags_and_keys(screen: Screen) -> None:
     expect(page.locator(".chip")).to_have_text(["since March 2022"])
 
 
+def test_words_in_photos_and_captions_are_found_and_shown(screen: Screen) -> None:
+    page = screen.open()
+    page.keyboard.press("f")
+    page.fill("#f-text", "invoice")
+    expect(page.locator("#summary")).to_have_text("2 photos, best fit first")
+    expect(page.locator(".chip")).to_have_text(["invoice"])
+    page.fill("#f-text", "invoice 2023")
+    expect(page.locator("#summary")).to_have_text("1 photo")
+    page.click(".tile .open")
+    expect(page.locator("#v-list")).to_contain_text("Captiona boxWords in itINVOICE 2023")
+    page.keyboard.press("Escape")
+    page.locator(".chip").get_by_role("button", name="Remove").click()
+    expect(page.locator("#f-text")).to_have_value("")
+
+
+# -- videos ------------------------------------------------------------------------------------
+
+
+def test_a_video_is_the_moment_that_was_found_and_plays_from_there(screen: Screen, photos: Path) -> None:
+    page = screen.open(f"?q=sunflower&in={photos}/films&glob=*.mp4")
+    expect(page.locator(".badge")).to_have_text("0:03")
+    page.click(".tile .open")
+    expect(page.locator("#v-play")).to_have_text("Play from 0:03")
+    expect(page.locator("#v-list")).to_contain_text("Moment0:03")
+    playing = page.locator("#film")
+    expect(playing).to_be_hidden()
+    page.keyboard.press("v")
+    expect(playing).to_be_visible()
+    begun = playing.evaluate(
+        """async (film) => {
+            while (film.readyState < 2) await new Promise((done) => setTimeout(done, 20));
+            return film.currentTime;
+        }"""
+    )
+    assert begun == pytest.approx(3, abs=0.9)
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert playing.get_attribute("src") is None
+    page = screen.open(f"?in={photos}/films&glob=*.avi")  # which browsers do not play
+    page.click(".tile .open")
+    page.click("#v-play")
+    expect(page.locator(".toast")).to_contain_text("does not play this video")
+    expect(page.locator("#large")).to_be_visible()
+
+
+# -- duplicates --------------------------------------------------------------------------------
+
+
+def test_duplicates_stand_side_by_side_and_their_copies_are_selected(screen: Screen, photos: Path) -> None:
+    page = screen.open(f"?in={photos}/twice")
+    page.keyboard.press("p")
+    copies = page.locator(".copy")
+    expect(page.locator(".group")).to_have_count(1)
+    expect(copies.locator(".kind")).to_have_text(["Best", "Same bytes", "Same picture"])
+    with Image.open(photos / "twice/small.jpg") as small:
+        expect(copies.last).to_contain_text(f"{small.width} \u00d7 {small.height}, ")
+    page.locator(".group").get_by_role("button", name="Select all but the best").click()
+    expect(page.locator("#s-count")).to_have_text("2 selected")
+    expect(copies.first).not_to_have_class(re.compile("selected"))
+    page.click("#s-copy")
+    expect(page.locator(".toast")).to_have_text("2 paths copied")
+    names = [Path(path).name for path in page.evaluate("navigator.clipboard.readText()").splitlines()]
+    assert names == copies.locator(".name").all_inner_texts()[1:]
+    copies.first.locator(".open").focus()
+    page.keyboard.press("ArrowRight")
+    expect(copies.nth(1).locator(".open")).to_be_focused()
+    page.keyboard.press("x")
+    expect(page.locator("#s-count")).to_have_text("1 selected")
+    page.keyboard.press("Enter")
+    expect(page.locator("#v-position")).to_have_text("2 of 3")
+    page.keyboard.press("Escape")
+    expect(copies.nth(1).locator(".open")).to_be_focused()
+    page.get_by_text("Same bytes", exact=True).first.click()
+    expect(copies).to_have_count(2)
+    expect(page).to_have_url(re.compile("view=duplicates.*copies=exact"))
+    page.go_back()
+    expect(copies).to_have_count(3)
+    assert {path.name for path in (photos / "twice").iterdir()} == {"one.jpg", "other.jpg", "small.jpg"}
+    page.keyboard.press("p")
+    expect(page.locator("#duplicates")).to_be_hidden()
+    expect(page.locator("#summary")).to_have_text("3 photos, newest first")
+    page = screen.open(f"?view=duplicates&in={photos}/cars", ready=False)
+    expect(page.locator("#message h2")).to_contain_text("there twice")
+
+
 # -- classify ----------------------------------------------------------------------------------
 
 
@@ -708,9 +806,11 @@ def test_less_motion_means_none(screen: Screen) -> None:
 def test_letters_of_twice_the_size_fit(screen: Screen) -> None:
     page = screen.open("?q=flower")
     page.set_viewport_size({"width": 640, "height": 400})  # what is left of 1280 at 200 %
-    page.wait_for_function("document.documentElement.scrollWidth <= 640")
+    whole = page.locator("html")
+    width = whole.evaluate("(whole) => whole.clientWidth")
+    expect(whole).to_have_js_property("scrollWidth", width)
     page.evaluate("document.documentElement.style.fontSize = '200%'")
-    page.wait_for_function("document.documentElement.scrollWidth <= 640")
+    expect(whole).to_have_js_property("scrollWidth", width)
     expect(page.locator("#q")).to_be_visible()
 
 
@@ -811,6 +911,11 @@ def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) 
     page.fill("#labels", "dog, flower")
     page.wait_for_selector(".label-row")
     faults["classify"] = found(page)
+    page.keyboard.press("/")
+    page.keyboard.press("Tab")
+    page.click("#show-duplicates")
+    page.locator(".group").get_by_role("button", name="Select all but the best").first.click()
+    faults["duplicates"] = found(page)
     wrong = {name: those for name, those in faults.items() if those}
     assert not wrong, json.dumps(wrong, indent=1)
 
@@ -818,7 +923,7 @@ def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) 
 def test_the_whole_page_comes_from_the_server_itself(screen: Screen, address: str) -> None:
     page = screen.open()
     asked = page.evaluate("performance.getEntriesByType('resource').map(({name}) => name)")
-    assert [one for one in asked if not one.startswith(address)] == []
+    assert [one for one in asked if not one.startswith((address, "data:"))] == []
     headers = page.request.get(address).headers
     assert "default-src 'none'" in headers["content-security-policy"]
 
