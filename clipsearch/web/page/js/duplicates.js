@@ -2,6 +2,7 @@
 
 import { get, thumbnail } from "./api.js";
 import { byId, h, icon } from "./dom.js";
+import { onHold } from "./hold.js";
 import { change, filterParameters } from "./state.js";
 import { bytes, count, fileName, folderOf, harmless, number } from "./text.js";
 
@@ -23,6 +24,7 @@ export class Duplicates {
     this.groups = [];
     this.active = 0;
     this.root.addEventListener("click", (event) => this.#clicked(event));
+    onHold(this.root, (event) => this.#indexOf(event) >= 0 && acts.toggle(this.#indexOf(event), false));
     this.root.addEventListener("keydown", (event) => this.#moved(event));
     this.root.addEventListener("focusin", (event) => this.#activate(this.#indexOf(event)));
     byId("d-all").addEventListener("click", () => acts.select(this.photos.flatMap(({ kind }, index) => (kind === "best" ? [] : [index]))));

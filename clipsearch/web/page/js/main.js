@@ -1,19 +1,19 @@
 // The page: what the address says is shown, what is done changes the address.
 
-import { ApiError, get, listen, momentOf, original } from "./api.js";
+import { get, listen, momentOf, original } from "./api.js";
 import { addTerm, dropLast, settle, showChips } from "./chips.js";
 import { Classify, isOfLabel, photosOf } from "./classify.js";
 import { byId, debounced, h, isTyping, lessMotion } from "./dom.js";
 import { takePictures } from "./drop.js";
 import { Duplicates } from "./duplicates.js";
-import { FilterPanel, filter, hasFilters } from "./filters.js";
+import { FilterPanel, filter } from "./filters.js";
 import { Grid } from "./grid.js";
 import { openMenu } from "./menu.js";
 import { errorMessage, message, noMessage, notice, toast } from "./notices.js";
 import { Results } from "./results.js";
 import { Selection, copyPaths } from "./selection.js";
 import { address, change, filterParameters, isClassify, isSearch, reset, searchRequest, state, subscribe } from "./state.js";
-import { count } from "./text.js";
+import { nothingOf, summaryOf } from "./summary.js";
 import { Viewer } from "./viewer.js";
 
 const TYPING = 150; // milliseconds without a key after which what is typed is searched for
@@ -246,41 +246,14 @@ function showBar(shownNow) {
   if (!shownNow) byId("summary").textContent = "";
 }
 
-function summarize(current) {
-  const { total, weakFrom } = results;
-  const photos = total === null ? "" : count(total, "photo");
-  let words = photos;
-  if (isClassify(current)) words = Classify.summary(current, total);
-  else if (isSearch(current) && current.only) words = total === null ? "Matches, the best first" : count(total, "match", "matches");
-  else if (isSearch(current)) words = matches(weakFrom, photos);
-  else if (total > 1) words = `${photos}, ${current.filters.text ? "best fit" : "newest"} first`;
-  byId("summary").textContent = words;
-}
-
-function matches(weakFrom, photos) {
-  if (weakFrom < 0) return photos && `${photos}, the best match first`;
-  let good = 0;
-  for (let index = 0; index < weakFrom; index += 1) good += results.at(index).strength !== "weak";
-  return `${good ? count(good, "match", "matches") : "No matches"}${photos && ` among ${photos}`}`;
-}
+const summarize = (current) => {
+  byId("summary").textContent = summaryOf(current, results);
+};
 
 function nothing(current) {
   gridRoot.hidden = true;
   showBar(false);
-  if (current.view === "duplicates") {
-    const among = hasFilters(current) ? "None of the photos that pass these filters is" : "No photo is";
-    message({ picture: "check", title: `${among} there twice`, hint: "Neither the same file, nor the same picture in another size." });
-  } else if (isSearch(current) && current.only) {
-    const act = { text: "Show the nearest anyway", call: () => change({ only: false }) };
-    message({ picture: "search", title: "Nothing matches better than chance", hint: "Other words may do, or fewer filters.", act });
-  } else if (hasFilters(current)) {
-    const act = { text: "Clear the filters", call: () => change({ filters: {}, tags: [], only: false }) };
-    message({ picture: "filter", title: "No photo passes these filters", act });
-  } else if (isSearch(current)) {
-    message({ picture: "search", title: "Nothing found", hint: "There is no other photo to compare with." });
-  } else {
-    message(errorMessage(new ApiError(409, "")));
-  }
+  message(nothingOf(current));
 }
 
 function fail(error) {
