@@ -97,7 +97,7 @@ def shared_photos() -> Path:
 def builtin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model cache in which the real built-in model is ready, for tests that run whole commands with it."""
     shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute of a core, which the processes need not spend each
+    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute of a core that need not be spent by each
         shared = shared.parent
     cache = shared / "builtin" / "clipsearch-cache"
     with FileLock(shared / "builtin.lock"):

@@ -6,7 +6,7 @@ import { Classify, isOfLabel, photosOf } from "./classify.js";
 import { byId, debounced, h, isTyping, lessMotion } from "./dom.js";
 import { takePictures } from "./drop.js";
 import { Duplicates } from "./duplicates.js";
-import { FilterPanel, filter } from "./filters.js";
+import { FilterPanel } from "./filters.js";
 import { Grid } from "./grid.js";
 import { openMenu } from "./menu.js";
 import { errorMessage, message, noMessage, notice, toast } from "./notices.js";
