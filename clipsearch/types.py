@@ -116,6 +116,8 @@ class PhotoDetails:
         digest: SHA-256 of its bytes.
         modified: When it was last changed, in UTC; None where it waits to be read again.
         tags: The surest first.
+        caption: None where nobody has written one.
+        words: Those read in it; None where there are none, or nobody has read it.
     """
 
     photo: Photo
@@ -123,6 +125,8 @@ class PhotoDetails:
     digest: bytes
     modified: datetime | None
     tags: tuple[str, ...]
+    caption: str | None
+    words: str | None
 
 
 @dataclass(frozen=True, slots=True)

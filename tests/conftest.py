@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,11 +96,20 @@ def shared_photos() -> Path:
 @pytest.fixture(scope="session")
 def builtin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model cache in which the real built-in model is ready, for tests that run whole commands with it."""
-    cache = tmp_path_factory.mktemp("builtin") / "clipsearch-cache"
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute of a core that need not be spent by each
+        shared = shared.parent
+    cache = shared / "builtin" / "clipsearch-cache"
+    with FileLock(shared / "builtin.lock"):
+        if not cache.exists():
+            _fill(cache)
+    return cache
+
+
+def _fill(cache: Path) -> None:
     program = (
         "from clipsearch.encoders import open_image_encoder, registry\n"
         "open_image_encoder(registry.resolve('builtin'))"
     )
     environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)}
     subprocess.run([sys.executable, "-c", program], env=environment, cwd=SOURCE, check=True)
-    return cache

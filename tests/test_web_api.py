@@ -212,6 +212,7 @@ def test_details_of_a_photo(home: Home) -> None:
     assert details.items() >= {key: value for key, value in record.items() if key in details}.items()
     assert details["content"] == hashlib.sha256((home.photos / "turned.jpg").read_bytes()).hexdigest()[:20]
     assert (details["width"], details["height"], details["camera"]) == (600, 900, "Nikon Z 6")
+    assert (details["caption"], details["words"]) == ("One Fox in a meadow", None)
     assert (details["root"], details["folder"]) == (str(home.photos), str(home.photos))
 
 
@@ -334,9 +335,26 @@ def test_an_original_is_the_file_whole_or_in_part(home: Home) -> None:
         assert part.headers["content-range"] == f"bytes {start}-{start + len(expected) - 1}/{size}"
     beyond = home.client.get(place, headers={"Range": f"bytes={size}-"})
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+    tag, moment = answer.headers["etag"], answer.headers["last-modified"]
+    for known in ({"If-None-Match": f'"x", W/{tag}'}, {"If-None-Match": "*"}, {"If-Modified-Since": moment}):
+        same = home.client.get(place, headers=known)
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    for other in ({"If-None-Match": '"x"', "If-Modified-Since": moment}, {"If-Modified-Since": "soon"}):
+        assert home.client.get(place, headers=other).content == data
+    for fits, status in ((tag, 206), (moment, 206), ('"x"', 200)):
+        assert home.client.get(place, headers={"Range": "bytes=0-9", "If-Range": fits}).status_code == status
     odd = home.get("search", glob="zw*")[0]
     saved = home.client.get(f"/api/photos/{odd['id']}/original", params={"download": 1})
     assert saved.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote(os.fsencode(ODD))}"
+
+
+@pytest.mark.parametrize("what", ["original", "thumbnail", "thumbnail?size=256", ""])
+def test_head_tells_what_get_would_send(home: Home, what: str) -> None:
+    place = f"/api/photos/{identified(home, 'turned.jpg')['id']}/{what}".rstrip("/")
+    head, get = home.client.head(place), home.client.get(place)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "etag", "cache-control", "last-modified"):
+        assert head.headers.get(name) == get.headers.get(name)
 
 
 def test_an_archive_has_all_files_under_names_of_their_own(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -399,6 +400,9 @@ def test_what_is_malformed_is_refused(client: httpx.Client) -> None:
         answer = raw(client, request)
         assert answer[9:10] == b"4" or not answer or answer.startswith(b"HTTP/1.1 200"), request[:40]
         assert b"Traceback" not in answer
+    head, _, body = raw(client, b"GET / HTTP/9\r\n\r\n").partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    assert json.loads(body).keys() == {"error", "hint"}
     assert client.get("/api/status").status_code == 200
 
 

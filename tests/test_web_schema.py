@@ -37,7 +37,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(5, id="few"), pytest.param(300, id="many", marks=pytest.mark.slow)]
+    "examples", [pytest.param(3, id="few"), pytest.param(300, id="many", marks=pytest.mark.slow)]
 )
 def test_the_api_is_as_it_describes_itself(client: httpx.Client, promised: Promised, examples: int) -> None:
     schema = schemathesis.openapi.from_url(f"{client.base_url}/api/openapi.json")

@@ -10,6 +10,7 @@ from clipsearch.catalog.catalog import join
 from clipsearch.catalog.connection import sound_values
 from clipsearch.catalog.scope import subtree
 from clipsearch.catalog.tags import tags_of
+from clipsearch.catalog.texts import texts_of
 from clipsearch.types import FolderCount, MonthCount, PhotoDetails
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from clipsearch.catalog.catalog import Catalog
     from clipsearch.catalog.scope import Scope
+    from clipsearch.catalog.texts import Kind
 
 
 def months(catalog: Catalog, scope: Scope) -> list[MonthCount]:
@@ -72,7 +74,20 @@ def details(catalog: Catalog, key: int) -> PhotoDetails:
     with sound_values(catalog.path):
         ((root, digest, modified),) = rows
         tags = tags_of(catalog, [photo.content]).get(photo.content, ())
-        return PhotoDetails(photo, join(root), bytes(digest), _moment(modified), tags)
+    return PhotoDetails(
+        photo,
+        join(root),
+        bytes(digest),
+        _moment(modified),
+        tags,
+        caption=_text(catalog, "caption", photo.content),
+        words=_text(catalog, "words", photo.content),
+    )
+
+
+def _text(catalog: Catalog, kind: Kind, content: int) -> str | None:
+    text, _ = texts_of(catalog, kind, [content]).get(content, (None, ""))
+    return text
 
 
 def _moment(modified_ns: int) -> datetime | None:

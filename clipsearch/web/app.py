@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -94,6 +95,15 @@ async def _get_ready(pool: LibraryPool) -> None:
         await pool.run(lambda library: library.search("a photo", limit=1))
 
 
+def _heads(router: APIRouter) -> APIRouter:
+    """Whatever can be had can be asked about: HEAD beside each GET."""
+    heads = APIRouter()
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            heads.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+    return heads
+
+
 def _api(library: Library) -> FastAPI:
     api = FastAPI(
         title="clipsearch",
@@ -106,6 +116,7 @@ def _api(library: Library) -> FastAPI:
     )
     for module in (search, photos, overview, grouping):
         api.include_router(module.router)
+        api.include_router(_heads(module.router))
     handle_errors(api, library.path)
     described = api.openapi
 

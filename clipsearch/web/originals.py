@@ -20,12 +20,14 @@ from clipsearch.errors import PhotoError
 from clipsearch.photos.extras import is_video, suffix_of
 from clipsearch.photos.files import MAX_BYTES
 from clipsearch.photos.formats import format_name
+from clipsearch.web.conditional import is_known, is_same, validators
 from clipsearch.web.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
+    from starlette.datastructures import Headers
     from starlette.types import Receive, Scope, Send
 
     from clipsearch.photos.guarded import Decoder
@@ -177,24 +179,29 @@ class Original(Response):
     Args:
         file: The file.
         details: Whose.
-        asked: The request's `Range`, empty for all of it. Of several ranges all is sent, as RFC 9110 allows.
+        asked: The request's headers. Of several ranges all is sent, as RFC 9110 allows.
         download: To be saved, not shown.
     """
 
-    def __init__(self, file: BufferedReader, details: PhotoDetails, *, asked: str, download: bool) -> None:
-        size = os.fstat(file.fileno()).st_size
+    def __init__(
+        self, file: BufferedReader, details: PhotoDetails, asked: Headers, *, download: bool
+    ) -> None:
+        facts = os.fstat(file.fileno())
+        size = facts.st_size
         path = os.fsencode(details.photo.path)
         if is_video(path):
             media_type = _VIDEO_TYPES[suffix_of(path)]
         else:
             media_type = _TYPES.get(format_name(file.read(_HEAD)), _DOWNLOAD)
         self._file = file
-        headers = {"Accept-Ranges": "bytes"}
+        headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache", **validators(facts)}
         name = quote(os.fsencode(details.photo.path.name), safe="")
         way = "attachment" if download or media_type == _DOWNLOAD else "inline"
         headers["Content-Disposition"] = f"{way}; filename*=UTF-8''{name}"
         status, first, length = HTTPStatus.OK, 0, size
-        if match := _RANGE.fullmatch(asked.replace(" ", "")):
+        if is_known(asked, headers):
+            status, length = HTTPStatus.NOT_MODIFIED, 0
+        elif (match := _RANGE.fullmatch(asked.get("range", "").replace(" ", ""))) and is_same(asked, headers):
             start, end = match.groups()
             if start:
                 first, last = int(start), min(int(end) if end else size - 1, size - 1)
@@ -209,12 +216,13 @@ class Original(Response):
         file.seek(first if length else 0)
         self._length = length
         super().__init__(None, status, headers, media_type)
-        self.headers["Content-Length"] = str(length)
+        if status != HTTPStatus.NOT_MODIFIED:
+            self.headers["Content-Length"] = str(length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        del scope, receive
-        chunks = chunks_of(self._file, self._length)
+        del receive
+        chunks = chunks_of(self._file, 0 if scope["method"] == "HEAD" else self._length)
         try:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}

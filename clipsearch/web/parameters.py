@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
@@ -185,6 +185,47 @@ MinScore = Annotated[
     Query(ge=-1, le=1, allow_inf_nan=False, description="Only scores (cosine) of at least this."),
 ]
 OnlyMatches = Annotated[bool, Query(description="Leave out what matches no better than chance (weak).")]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What searches have in common: further terms, which photos, and which page of them."""
+
+    add: list[str]
+    subtract: list[str]
+    filters: Filters
+    limit: int
+    offset: int
+    min_score: float | None
+    only_matches: bool
+
+    def options(self, ask: Asker, library: Library) -> dict[str, Any]:
+        """As `Library.search` and `Library.similar` take them, but for what is added."""
+        return {
+            "subtract": ask.terms(library, self.subtract),
+            "filters": self.filters,
+            "limit": self.limit,
+            "offset": self.offset,
+            "min_score": self.min_score,
+            "only_matches": self.only_matches,
+        }
+
+
+async def _ranking(
+    *,
+    filters: Filtered,
+    add: Words = [],  # noqa: B006 - FastAPI copies defaults
+    subtract: Less = [],  # noqa: B006
+    limit: Limit = 50,
+    offset: Offset = 0,
+    min_score: MinScore = None,
+    only_matches: OnlyMatches = False,
+) -> Ranking:
+    check_lengths([*add, *subtract])
+    return Ranking(add, subtract, filters, limit, offset, min_score, only_matches)
+
+
+Ranked = Annotated[Ranking, Depends(_ranking)]
 
 
 def check_lengths(words: Sequence[str]) -> None:

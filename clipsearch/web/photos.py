@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from clipsearch.errors import PhotoError, UsageError
 from clipsearch.records import photo_record
 from clipsearch.web.archive import packed
+from clipsearch.web.conditional import is_known
 from clipsearch.web.errors import NotFoundError
 from clipsearch.web.originals import Original, make_thumbnail, open_photo
 from clipsearch.web.parameters import Ask, PhotoId, as_json
@@ -50,6 +51,8 @@ async def details(photo: PhotoId, ask: Ask) -> Response:
             "root": str(found.root),
             "folder": str(found.photo.path.parent),
             "tags": found.tags,
+            "caption": found.caption,
+            "words": found.words,
             "modified": modified,
         }
     )
@@ -110,8 +113,7 @@ async def thumbnail(
         picture, is_indexed = await ask(made, lane="pictures")
         if not is_indexed:  # it has changed since; the next index run will see it
             return Response(picture, headers={"Cache-Control": "no-store"}, media_type="image/webp")
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if headers["ETag"] in known:
+    if is_known(request.headers, headers):
         return Response(status_code=304, headers=headers)
     return Response(picture, headers=headers, media_type="image/webp")
 
@@ -127,6 +129,7 @@ async def thumbnail(
             "content": {"image/*": _BINARY, "video/*": _BINARY},
             "description": "The part that `Range` names.",
         },
+        304: {"description": "It is what `If-None-Match` names, or no newer than `If-Modified-Since`."},
         416: {"description": "The file has no such part."},
     },
     response_class=Response,
@@ -141,8 +144,7 @@ async def original(
 
     def opened(library: Library) -> Original:
         found = _details(library, photo)
-        asked = request.headers.get("range", "")
-        return Original(open_photo(found), found, asked=asked, download=download)
+        return Original(open_photo(found), found, request.headers, download=download)
 
     return await ask(opened)
 

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import secrets
 import socket
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clipsearch.errors import UsageError
 from clipsearch.web.app import create_app
+from clipsearch.web.errors import problem
 from clipsearch.web.guard import ANY_HOST, LOOPBACK
 
 if TYPE_CHECKING:
@@ -183,6 +185,15 @@ class _Connection(H11Protocol):
                 self._wait(_HEAD_S)
         else:
             self._wait(None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the form that all errors have."""
+        hint = "send a request as HTTP/1.1 has it"
+        answer = problem(HTTPStatus.BAD_REQUEST, msg.lower().rstrip("."), hint, {"Connection": "close"})
+        head = h11.Response(status_code=answer.status_code, headers=answer.raw_headers, reason=b"Bad Request")
+        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -53,6 +53,8 @@ class PhotoDetailsRecord(PhotoRecord):
     root: Annotated[str, Field(description="The indexed folder that it is in.")]
     folder: Annotated[str, Field(description="The folder that it is in.")]
     tags: list[str]
+    caption: Annotated[str | None, Field(description="What `clipsearch caption` has written.")]
+    words: Annotated[str | None, Field(description="What `clipsearch ocr` has read in it.")]
     modified: Annotated[str | None, Field(description="When the file was last changed, in UTC.")]
 
 

@@ -11,20 +11,7 @@ from clipsearch.errors import UsageError
 from clipsearch.records import match_record
 from clipsearch.types import Term
 from clipsearch.web.errors import NotFoundError
-from clipsearch.web.parameters import (
-    Ask,
-    Filtered,
-    Less,
-    Limit,
-    MinScore,
-    Offset,
-    OnlyMatches,
-    PhotoId,
-    Text,
-    Words,
-    as_json,
-    check_lengths,
-)
+from clipsearch.web.parameters import Ask, PhotoId, Ranked, Text, as_json
 from clipsearch.web.schemas import MatchRecord, UploadRecord
 
 if TYPE_CHECKING:
@@ -53,35 +40,17 @@ def _records(library: Library, found: Sequence[Match]) -> list[dict[str, Any]]:
 
 
 @router.get("/search", responses={200: {"model": list[MatchRecord]}})
-async def search(
-    *,
-    ask: Ask,
-    filters: Filtered,
-    q: Text = "",
-    add: Words = [],  # noqa: B006 - FastAPI copies defaults
-    subtract: Less = [],  # noqa: B006
-    limit: Limit = 50,
-    offset: Offset = 0,
-    min_score: MinScore = None,
-    only_matches: OnlyMatches = False,
-) -> Response:
+async def search(ask: Ask, ranking: Ranked, q: Text = "") -> Response:
     """Find photos by describing them, best first; without any term, the newest photos."""
-    check_lengths([*add, *subtract])
-    words = [word for word in (q, *add) if word]
+    words = [word for word in (q, *ranking.add) if word]
 
     def find(library: Library) -> list[dict[str, Any]]:
-        if not words and not subtract:
-            return _records(library, library.newest(filters, limit=limit, offset=offset))
-        found = library.search(
-            add=ask.terms(library, words),
-            subtract=ask.terms(library, subtract),
-            limit=limit,
-            offset=offset,
-            filters=filters,
-            min_score=min_score,
-            only_matches=only_matches,
+        if not words and not ranking.subtract:
+            newest = library.newest(ranking.filters, limit=ranking.limit, offset=ranking.offset)
+            return _records(library, newest)
+        return _records(
+            library, library.search(add=ask.terms(library, words), **ranking.options(ask, library))
         )
-        return _records(library, found)
 
     return as_json(await ask(find))
 
@@ -91,30 +60,18 @@ async def similar(
     *,
     photo: PhotoId,
     ask: Ask,
-    filters: Filtered,
-    add: Words = [],  # noqa: B006
-    subtract: Less = [],  # noqa: B006
-    limit: Limit = 50,
-    offset: Offset = 0,
-    min_score: MinScore = None,
-    only_matches: OnlyMatches = False,
+    ranking: Ranked,
     include_self: Annotated[bool, Query(description="Its exact copies and itself, too.")] = False,
 ) -> Response:
     """Find photos that look like a photo, best first."""
-    check_lengths([*add, *subtract])
 
     def find(library: Library) -> list[dict[str, Any]]:
         photo_of(library, photo)
         found = library.similar(
             Term(str(photo), kind="photo"),
-            add=ask.terms(library, add),
-            subtract=ask.terms(library, subtract),
-            limit=limit,
-            offset=offset,
-            filters=filters,
-            min_score=min_score,
-            only_matches=only_matches,
+            add=ask.terms(library, ranking.add),
             include_self=include_self,
+            **ranking.options(ask, library),
         )
         return _records(library, found)
 

@@ -1,6 +1,6 @@
-// The server's answers (docs/web.md lists them), and its errors in its own words.
+// The server's answers (docs/serve.md lists them), and its errors in its own words.
 
-import { encode } from "./text.js";
+import { clock, encode } from "./text.js";
 
 /** What went wrong; `status` is 0 where nobody answered. */
 export class ApiError extends Error {
@@ -59,6 +59,14 @@ export const SIZES = [256, 512, 2048];
 
 /** Where a photo's thumbnail is; content that changes has another address. */
 export const thumbnail = (photo, size) => `api/photos/${photo.id}/thumbnail?${query({ size, v: photo.content })}`;
+
+// What `index` takes for a video, by its name.
+const VIDEO = /\.(mp4|m4v|mov|qt|avi|mkv|webm|mpe?g|m?ts|m2ts|3gp|3g2|wmv|asf|flv|ogv)$/i;
+
+export const isVideo = ({ path }) => VIDEO.test(path);
+
+/** Where in a video the frame is that was found; empty for photos. */
+export const momentOf = (photo) => (isVideo(photo) && typeof photo.seconds === "number" ? clock(photo.seconds) : "");
 
 /** A photo's own file; a video opens at the moment that was found. */
 export const original = (photo, download) =>

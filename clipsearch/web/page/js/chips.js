@@ -18,7 +18,7 @@ export function rememberPreview(term, address) {
 export function addTerm(value, sign, alone = false) {
   const others = alone ? [] : state().terms.filter((term) => term.value !== value);
   const q = alone ? "" : state().q;
-  change({ q, terms: [...others, { sign, weight: 1, value }], classify: false, photo: null });
+  change({ q, terms: [...others, { sign, weight: 1, value }], view: "", photo: null });
 }
 
 export function dropLast() {
@@ -117,9 +117,9 @@ export function showChips(current) {
   const list = byId("chips");
   const held = list.contains(document.activeElement) && [...list.querySelectorAll("button")].indexOf(document.activeElement);
   const filters = filterChips(current).map(filterChip);
-  const searching = allTerms(current).length > 0 && !current.classify;
+  const searching = allTerms(current).length > 0 && !current.view;
   list.replaceChildren(
-    ...(current.classify ? [] : current.terms.map(termChip)),
+    ...(current.view ? [] : current.terms.map(termChip)),
     ...(searching ? [adder(1), adder(-1)] : []),
     ...filters,
   );

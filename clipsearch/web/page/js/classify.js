@@ -2,7 +2,7 @@
 
 import { get, thumbnail } from "./api.js";
 import { byId, debounced, h } from "./dom.js";
-import { change, filterParameters, state } from "./state.js";
+import { change, filterParameters, isClassify, state } from "./state.js";
 import { count, fileName, harmless } from "./text.js";
 
 const SUREST = 12;
@@ -110,4 +110,4 @@ export class Classify {
   }
 }
 
-export const isOfLabel = () => state().classify && Boolean(state().label);
+export const isOfLabel = () => isClassify(state()) && Boolean(state().label);

@@ -1,4 +1,4 @@
-// Which photos may answer: folders, dates, shape, camera, size, tags.
+// Which photos may answer: folders, dates, shape, camera, size, words, tags.
 
 import { get } from "./api.js";
 import { byId, debounced, h } from "./dom.js";
@@ -7,7 +7,7 @@ import { change, filterParameters, state } from "./state.js";
 import { count, harmless, number, period } from "./text.js";
 import { Timeline } from "./timeline.js";
 
-const TYPED = ["after", "before", "camera", "lens", "glob", "min_size"];
+const TYPED = ["after", "before", "camera", "lens", "glob", "min_size", "text"];
 const DATES = ["after", "before", "on"];
 const TAGS = 60; // shown at first
 
@@ -122,6 +122,7 @@ export function filterChips({ filters, tags, only }) {
   if (filters.lens) chips.push({ icon: "camera", text: `lens ${filters.lens}`, drop: drop("lens") });
   if (filters.glob) chips.push({ icon: "file", text: filters.glob, drop: drop("glob") });
   if (filters.min_size) chips.push({ icon: "shape", text: `at least ${filters.min_size}`, drop: drop("min_size") });
+  if (filters.text) chips.push({ icon: "text", text: filters.text, title: "Words in it or in its caption", drop: drop("text") });
   if (filters.near) {
     const text = `within ${filters.within ?? "10 km"} of ${filters.near}`;
     chips.push({ icon: "place", text, drop: drop("near", "within") });

@@ -1,7 +1,8 @@
 // The photos, in rows. Only those near the screen are in the document, however many there are.
 
-import { thumbnail } from "./api.js";
+import { isVideo, momentOf, thumbnail } from "./api.js";
 import { h, icon } from "./dom.js";
+import { onHold } from "./hold.js";
 import { place } from "./layout.js";
 import { BLOCK } from "./results.js";
 import { fileName, moment } from "./text.js";
@@ -13,7 +14,6 @@ const AHEAD = 700; // pixels above and below the screen that are ready
 const FLING = 3; // pixels a millisecond; when scrolled faster, pictures wait
 const USUAL_ASPECT = 1.4;
 const HIGHEST = 15_000_000; // pixels: browsers lay out no more
-const HOLD = 450; // milliseconds of touch that select
 
 export class Grid {
   /**
@@ -32,7 +32,7 @@ export class Grid {
     root.addEventListener("click", (event) => this.#clicked(event));
     root.addEventListener("focusin", (event) => this.#focused(event));
     root.addEventListener("keydown", (event) => this.#moved(event));
-    this.#holdToSelect();
+    onHold(root, (event) => this.#indexOf(event) >= 0 && acts.toggle(this.#indexOf(event), false));
     addEventListener("scroll", () => this.#schedule(), { passive: true });
     addEventListener("resize", () => this.#schedule());
     new ResizeObserver(() => this.#resized()).observe(root);
@@ -242,7 +242,7 @@ export class Grid {
     const image = h("img", { alt: "", decoding: "async", draggable: "false" });
     image.addEventListener("load", () => tile.classList.add("loaded"));
     image.addEventListener("error", () => image.getAttribute("src") && this.#unreadable(tile, name));
-    const label = [name, photo.taken && moment(photo.taken).split(",")[0], this.acts.small(photo)];
+    const label = [isVideo(photo) && "video", name, photo.taken && moment(photo.taken).split(",")[0], this.acts.small(photo)];
     const tile = h(
       "div",
       { class: "tile", role: "listitem", "data-index": index, "aria-posinset": index + 1 },
@@ -250,6 +250,7 @@ export class Grid {
         "a",
         { class: "open", href: this.acts.href(photo), draggable: "false", tabindex: -1, "aria-label": label.filter(Boolean).join(", ") },
         image,
+        isVideo(photo) ? h("span", { class: "badge" }, icon("play"), momentOf(photo)) : null,
         h("span", { class: "caption" }, h("span", { class: "name" }, name), h("span", { class: "small" }, this.acts.small(photo))),
       ),
       h("button", { class: "check", type: "button", role: "checkbox", tabindex: -1, "aria-label": `Select ${name}` }, icon("check")),
@@ -357,33 +358,6 @@ export class Grid {
     else if (plain) this.acts.open(index);
     else return; // a new tab
     event.preventDefault();
-  }
-
-  #holdToSelect() {
-    let timer = 0;
-    const stop = () => clearTimeout(timer);
-    this.root.addEventListener("pointerdown", (event) => {
-      this.justHeld = false;
-      const index = this.#indexOf(event);
-      if (event.pointerType !== "touch" || index < 0) return;
-      timer = setTimeout(() => {
-        this.acts.toggle(index, false);
-        this.justHeld = true;
-      }, HOLD);
-    });
-    for (const end of ["pointerup", "pointercancel", "pointermove"]) {
-      this.root.addEventListener(end, (event) => (end !== "pointermove" || Math.hypot(event.movementX, event.movementY) > 4) && stop());
-    }
-    // The click and the menu that follow a long touch are not meant.
-    this.root.addEventListener("click", (event) => this.#swallow(event), { capture: true });
-    this.root.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
-  }
-
-  #swallow(event) {
-    if (!this.justHeld) return;
-    this.justHeld = false;
-    event.preventDefault();
-    event.stopPropagation();
   }
 
   #focused(event) {

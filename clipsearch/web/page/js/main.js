@@ -1,18 +1,19 @@
 // The page: what the address says is shown, what is done changes the address.
 
-import { ApiError, get, listen, original } from "./api.js";
+import { get, listen, momentOf, original } from "./api.js";
 import { addTerm, dropLast, settle, showChips } from "./chips.js";
 import { Classify, isOfLabel, photosOf } from "./classify.js";
 import { byId, debounced, h, isTyping, lessMotion } from "./dom.js";
 import { takePictures } from "./drop.js";
-import { FilterPanel, filter, hasFilters } from "./filters.js";
+import { Duplicates } from "./duplicates.js";
+import { FilterPanel } from "./filters.js";
 import { Grid } from "./grid.js";
 import { openMenu } from "./menu.js";
 import { errorMessage, message, noMessage, notice, toast } from "./notices.js";
 import { Results } from "./results.js";
 import { Selection, copyPaths } from "./selection.js";
-import { address, change, filterParameters, isSearch, reset, searchRequest, state, subscribe } from "./state.js";
-import { count } from "./text.js";
+import { address, change, filterParameters, isClassify, isSearch, reset, searchRequest, state, subscribe } from "./state.js";
+import { nothingOf, summaryOf } from "./summary.js";
 import { Viewer } from "./viewer.js";
 
 const TYPING = 150; // milliseconds without a key after which what is typed is searched for
@@ -40,7 +41,10 @@ function similarTo(photo) {
 
 const withTerm = (photo, sign) => addTerm(`photo:${photo.id}`, sign);
 
-const selection = new Selection({ results: () => results, report, changed: () => grid.refresh() });
+const selection = new Selection({ results: () => results, report, changed: () => listed().refresh() });
+
+/** How well a photo fits, where anything was asked for. */
+const fitOf = (photo) => photo.strength ?? (photo.probability === undefined ? "" : `${Math.round(100 * photo.probability)} %`);
 
 const grid = new Grid(gridRoot, {
   open: (index) => openAt(index),
@@ -48,7 +52,7 @@ const grid = new Grid(gridRoot, {
   extend: (from, to) => selection.extend(from, to),
   isSelected: (photo) => selection.has(photo),
   href: (photo) => address({ ...state(), photo: photo.id }),
-  small: (photo) => photo.strength ?? (photo.probability === undefined ? "" : `${Math.round(100 * photo.probability)} %`),
+  small: (photo) => [momentOf(photo), fitOf(photo)].filter(Boolean).join(" · "),
   menu: (photo, button, index) =>
     openMenu(photo, button, [
       ["similar", "More like this", () => similarTo(photo), "l"],
@@ -84,6 +88,21 @@ const classify = new Classify({
   },
 });
 
+const duplicates = new Duplicates({
+  found: (photos) => {
+    results = Results.of(photos);
+    selection.elsewhere();
+  },
+  open: (index) => openAt(index),
+  toggle: (index, range) => selection.toggle(index, range),
+  select: (indexes) => selection.add(indexes),
+  isSelected: (photo) => selection.has(photo),
+  href: (photo) => address({ ...state(), photo: photo.id }),
+});
+
+/** What stands on the page now. */
+const listed = () => (state().view === "duplicates" ? duplicates : grid);
+
 async function openAt(index, stepping = false) {
   const among = aside ?? results;
   try {
@@ -102,7 +121,7 @@ async function showPhoto({ photo: id }) {
     const { index } = viewer;
     const wasOpen = viewer.isOpen;
     viewer.hide();
-    if (wasOpen && !aside && index >= 0) grid.focus(index);
+    if (wasOpen && !aside && index >= 0) listed().focus(index);
     aside = null;
     return;
   }
@@ -117,24 +136,28 @@ async function showPhoto({ photo: id }) {
   }
 }
 
-const wanted = (current) =>
-  JSON.stringify(current.classify ? [current.labels, current.label, current.sure, filterParameters(current)] : searchRequest(current));
+function wanted(current) {
+  if (!current.view) return JSON.stringify(searchRequest(current));
+  const own = isClassify(current) ? [current.labels, current.label, current.sure] : [current.copies];
+  return JSON.stringify([current.view, ...own, filterParameters(current)]);
+}
 
 async function show(current) {
   document.title = titleOf(current);
   if (document.activeElement !== searchBox) searchBox.value = current.q;
   showChips(current);
   filters.show(current);
-  document.body.classList.toggle("classifying", current.classify);
-  byId("show-classify").setAttribute("aria-pressed", current.classify);
-  byId("classify").hidden = !current.classify;
+  for (const view of ["classify", "duplicates"]) {
+    byId(`show-${view}`).setAttribute("aria-pressed", current.view === view);
+    byId(view).hidden = current.view !== view;
+  }
   byId("label-head").hidden = !isOfLabel();
   if (wanted(current) !== shown) await load(current);
   if (current === state()) await showPhoto(current);
 }
 
-function titleOf({ q, terms, classify: sorting }) {
-  if (sorting) return "Classify – clipsearch";
+function titleOf({ q, terms, view }) {
+  if (view) return `${view === "classify" ? "Classify" : "Duplicates"} – clipsearch`;
   if (q) return `${q} – clipsearch`;
   return terms.length ? "Similar photos – clipsearch" : "clipsearch";
 }
@@ -147,7 +170,8 @@ async function load(current) {
   const fading = setTimeout(() => gridRoot.classList.add("old"), SLOW);
   const scroll = history.state?.scroll ?? 0;
   try {
-    if (current.classify) await loadClassify(current, signal);
+    if (isClassify(current)) await loadClassify(current, signal);
+    else if (current.view) await loadDuplicates(current, signal);
     else await loadSearch(current, signal, scroll);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
@@ -195,6 +219,14 @@ async function loadClassify(current, signal) {
   if (!signal.aborted) present(Results.of(photos), current, 0);
 }
 
+async function loadDuplicates(current, signal) {
+  noMessage();
+  gridRoot.hidden = true;
+  showBar(false);
+  await duplicates.show(current, signal);
+  if (results.total === 0) nothing(current);
+}
+
 /** New results are here. */
 function present(found, current, scroll) {
   results = found;
@@ -203,7 +235,7 @@ function present(found, current, scroll) {
   found.addEventListener("loaded", () => summarize(current));
   gridRoot.hidden = false;
   showBar(true);
-  grid.show(found, { rowHeight: rowHeight(), divided: isSearch(current) && !current.classify, scroll, square: current.classify });
+  grid.show(found, { rowHeight: rowHeight(), divided: isSearch(current) && !current.view, scroll, square: isClassify(current) });
   selection.elsewhere();
   summarize(current);
   if (found.total === 0) nothing(current);
@@ -214,38 +246,14 @@ function showBar(shownNow) {
   if (!shownNow) byId("summary").textContent = "";
 }
 
-function summarize(current) {
-  const { total, weakFrom } = results;
-  const photos = total === null ? "" : count(total, "photo");
-  let words = photos;
-  if (current.classify) words = Classify.summary(current, total);
-  else if (isSearch(current) && current.only) words = total === null ? "Matches, the best first" : count(total, "match", "matches");
-  else if (isSearch(current)) words = matches(weakFrom, photos);
-  else if (total > 1) words = `${photos}, newest first`;
-  byId("summary").textContent = words;
-}
-
-function matches(weakFrom, photos) {
-  if (weakFrom < 0) return photos && `${photos}, the best match first`;
-  let good = 0;
-  for (let index = 0; index < weakFrom; index += 1) good += results.at(index).strength !== "weak";
-  return `${good ? count(good, "match", "matches") : "No matches"}${photos && ` among ${photos}`}`;
-}
+const summarize = (current) => {
+  byId("summary").textContent = summaryOf(current, results);
+};
 
 function nothing(current) {
   gridRoot.hidden = true;
   showBar(false);
-  if (isSearch(current) && current.only) {
-    const act = { text: "Show the nearest anyway", call: () => change({ only: false }) };
-    message({ picture: "search", title: "Nothing matches better than chance", hint: "Other words may do, or fewer filters.", act });
-  } else if (hasFilters(current)) {
-    const act = { text: "Clear the filters", call: () => change({ filters: {}, tags: [], only: false }) };
-    message({ picture: "filter", title: "No photo passes these filters", act });
-  } else if (isSearch(current)) {
-    message({ picture: "search", title: "Nothing found", hint: "There is no other photo to compare with." });
-  } else {
-    message(errorMessage(new ApiError(409, "")));
-  }
+  message(nothingOf(current));
 }
 
 function fail(error) {
@@ -281,7 +289,7 @@ listen({ notice, gone });
 
 // -- the search box -----------------------------------------------------------------------------
 
-const typed = debounced(() => change({ q: searchBox.value, classify: false, label: "" }, { typing: true }), TYPING);
+const typed = debounced(() => change({ q: searchBox.value, view: "", label: "" }, { typing: true }), TYPING);
 
 searchBox.addEventListener("input", typed);
 searchBox.addEventListener("keydown", (event) => {
@@ -313,17 +321,19 @@ function showFilters(shownNow) {
 }
 
 function toggleTheme() {
-  const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
-  const theme = dark ? "light" : "dark";
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const theme = (document.documentElement.dataset.theme ?? system) === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;
   localStorage.setItem("theme", theme);
 }
 
-const toggleClassify = () => (state().classify ? reset({ filters: state().filters, tags: state().tags }) : openClassify());
-
-function openClassify() {
-  change({ classify: true, q: "", terms: [], label: "", photo: null });
-  byId("labels").focus();
+function toggleView(view) {
+  if (state().view === view) {
+    reset({ filters: state().filters, tags: state().tags });
+    return;
+  }
+  change({ view, q: "", terms: [], label: "", photo: null });
+  if (view === "classify") byId("labels").focus();
 }
 
 byId("density").value = localStorage.getItem("density") ?? (innerWidth < 600 ? 1 : 3);
@@ -341,7 +351,7 @@ byId("filters-close").addEventListener("click", () => {
   showFilters(false);
   byId("show-filters").focus();
 });
-byId("show-classify").addEventListener("click", toggleClassify);
+for (const view of ["classify", "duplicates"]) byId(`show-${view}`).addEventListener("click", () => toggleView(view));
 byId("theme").addEventListener("click", toggleTheme);
 byId("show-help").addEventListener("click", () => byId("help").showModal());
 byId("help-close").addEventListener("click", () => byId("help").close());
@@ -358,7 +368,8 @@ const anywhere = {
   },
   "?": () => byId("help").showModal(),
   f: () => showFilters(byId("filters").hidden),
-  g: toggleClassify,
+  g: () => toggleView("classify"),
+  p: () => toggleView("duplicates"),
   t: toggleTheme,
 };
 
@@ -370,7 +381,7 @@ const onPhoto = {
   c: (photo) => copyPaths([photo]),
   o: (photo) => h("a", { href: original(photo), target: "_blank", rel: "noopener" }).click(),
   d: (photo) => h("a", { href: original(photo, true), download: "" }).click(),
-  m: (photo) => gridRoot.querySelector(`[data-index="${grid.active}"] .more`).click() ?? photo,
+  m: (photo) => gridRoot.querySelector(`[data-index="${grid.active}"] .more`)?.click() ?? photo,
 };
 
 function escape() {
@@ -388,11 +399,11 @@ addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const photo = event.target.closest?.(".tile") && results.at(grid.active);
+  const photo = event.target.closest?.("[data-index]") && results.at(listed().active);
   const act = (photo && onPhoto[event.key]) || anywhere[event.key] || (event.key === "Escape" && escape);
   if (!act) return;
   event.preventDefault();
-  act(photo, grid.active);
+  act(photo, listed().active);
 });
 
 // -- begin --------------------------------------------------------------------------------------

@@ -3,12 +3,17 @@
 import { query } from "./api.js";
 import { decode } from "./text.js";
 
-export const FILTERS = ["in", "after", "before", "on", "shape", "camera", "lens", "glob", "min_size", "near", "within"];
+export const FILTERS = ["in", "after", "before", "on", "shape", "camera", "lens", "glob", "min_size", "near", "within", "text"];
 
 /**
  * A term beside what is typed.
  * @typedef {{sign: 1|-1, weight: number, value: string}} Term
  */
+
+const VIEWS = ["classify", "duplicates"]; // beside the photos
+const COPIES = ["exact", "bursts"]; // what duplicates are, if not the same picture
+
+export const isClassify = ({ view }) => view === "classify";
 
 const NOTHING = Object.freeze({
   q: "",
@@ -16,7 +21,8 @@ const NOTHING = Object.freeze({
   filters: {},
   tags: [],
   only: false,
-  classify: false,
+  view: "",
+  copies: "",
   labels: "",
   label: "",
   sure: "",
@@ -56,7 +62,8 @@ function read() {
     filters,
     tags: every("tag"),
     only: one("only_matches") === "1",
-    classify: one("view") === "classify",
+    view: VIEWS.includes(one("view")) ? one("view") : "",
+    copies: COPIES.includes(one("copies")) ? one("copies") : "",
     labels: one("labels"),
     label: one("label"),
     sure: one("sure"),
@@ -66,15 +73,17 @@ function read() {
 
 /** The address that shows a state. */
 export function address(state) {
+  const sorting = isClassify(state);
   const asked = query({
-    view: state.classify && "classify",
+    view: state.view,
     q: state.q,
     ...signed(state.terms),
     ...filterParameters(state),
     only_matches: state.only && 1,
-    labels: state.classify && state.labels,
-    label: state.classify && state.label,
-    sure: state.classify && state.sure,
+    labels: sorting && state.labels,
+    label: sorting && state.label,
+    sure: sorting && state.sure,
+    copies: state.view === "duplicates" && state.copies,
     photo: state.photo,
   });
   return asked ? `?${asked}` : "./";

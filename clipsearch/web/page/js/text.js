@@ -18,6 +18,13 @@ export function bytes(value) {
   return `${unit ? value.toFixed(1) : value} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
+/** Where in a video: 1:23, 1:02:03. */
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const parts = whole >= 3600 ? [Math.floor(whole / 3600), Math.floor(whole / 60) % 60] : [Math.floor(whole / 60)];
+  return [...parts, whole % 60].map((part, place) => (place ? String(part).padStart(2, "0") : part)).join(":");
+}
+
 /** `2016-06-23T14:05:00` as the camera's own clock showed it. */
 export function moment(iso) {
   const time = iso.slice(11, 16);

@@ -1,6 +1,6 @@
 // One photo, large, with what is known of it.
 
-import { get, original, thumbnail } from "./api.js";
+import { get, isVideo, momentOf, original, thumbnail } from "./api.js";
 import { byId, h } from "./dom.js";
 import { bytes, fileName, folderOf, harmless, moment, number } from "./text.js";
 import { Zoom } from "./zoom.js";
@@ -19,6 +19,7 @@ export class Viewer {
     this.dialog = byId("viewer");
     this.stage = byId("stage");
     this.image = byId("large");
+    this.film = byId("film");
     this.facts = byId("facts");
     this.index = -1;
     this.zoom = new Zoom(this.stage, this.image, {
@@ -42,6 +43,8 @@ export class Viewer {
   #wire() {
     const on = (id, act) => byId(id).addEventListener("click", act);
     on("v-close", () => this.close());
+    on("v-play", () => this.play());
+    this.film.addEventListener("error", () => this.film.hasAttribute("src") && this.#unplayable());
     on("v-previous", () => this.step(-1));
     on("v-next", () => this.step(1));
     on("v-similar", () => this.acts.similar(this.photo));
@@ -75,6 +78,7 @@ export class Viewer {
   hide() {
     if (!this.isOpen) return;
     this.dialog.close();
+    this.#stop();
     this.image.removeAttribute("src");
     this.photo = null;
   }
@@ -87,6 +91,33 @@ export class Viewer {
   select() {
     this.acts.toggle(this.index, this.photo);
     this.#position();
+  }
+
+  /** Play a video, from the moment that is shown. */
+  play() {
+    if (!isVideo(this.photo)) return;
+    this.film.src = original(this.photo);
+    this.#playing(true);
+    this.film.focus();
+    this.film.play().catch(() => {}); // what went wrong comes as an event
+  }
+
+  #stop() {
+    this.film.pause();
+    this.film.removeAttribute("src");
+    this.film.load(); // gives up the request
+    this.#playing(false);
+  }
+
+  #playing(now) {
+    this.film.hidden = !now;
+    this.image.hidden = now;
+    byId("v-play").hidden = now || !isVideo(this.photo);
+  }
+
+  #unplayable() {
+    this.#stop();
+    this.acts.report(new Error("The browser does not play this video: open the original, or download it"));
   }
 
   showFacts(shown, remember = false) {
@@ -110,6 +141,8 @@ export class Viewer {
     byId("v-original").href = original(photo);
     byId("v-download").href = original(photo, true);
     this.dialog.classList.remove("unreadable");
+    this.#stop();
+    byId("v-play").lastChild.textContent = `Play${photo.seconds ? ` from ${momentOf(photo)}` : ""}`;
     this.image.alt = name;
     this.sharp = 0;
     this.zoom.of(photo.width ?? 1, photo.height ?? 1);
@@ -174,6 +207,7 @@ export class Viewer {
     const rows = [
       ["Match", photo.strength && this.#strength(photo)],
       ["Label", photo.label && `${harmless(photo.label)}, ${(100 * photo.probability).toFixed(0)} %`],
+      ["Moment", momentOf(photo)],
       ["Taken", known.taken && moment(known.taken)],
       ["Camera", known.camera && harmless(known.camera)],
       ["Lens", known.lens && harmless(known.lens)],
@@ -183,6 +217,8 @@ export class Viewer {
         place && button(`${known.latitude.toFixed(5)}, ${known.longitude.toFixed(5)}`, () => this.acts.near(known.latitude, known.longitude)),
       ],
       ["Folder", button(harmless(folder), () => this.acts.inFolder(folder))],
+      ["Caption", details?.caption && harmless(details.caption)],
+      ["Words in it", details?.words && harmless(details.words)],
       [
         "Tags",
         details?.tags?.length && h("span", { class: "tags" }, ...details.tags.map((tag) => button(harmless(tag), () => this.acts.tag(tag)))),
@@ -219,6 +255,7 @@ export class Viewer {
       0: () => this.zoom.fit(),
       z: () => this.zoom.toggle(),
       i: () => this.showFacts(this.facts.hidden, true),
+      v: () => this.play(),
       x: () => this.select(),
       l: () => this.acts.similar(this.photo),
       a: () => this.acts.term(this.photo, 1),

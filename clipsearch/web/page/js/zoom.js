@@ -18,7 +18,7 @@ export class Zoom {
     Object.assign(this, { stage, moved, told, pointers: new Map() });
     this.of(1, 1);
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    stage.addEventListener("dblclick", (event) => this.toggle(event));
+    stage.addEventListener("dblclick", (event) => event.target.closest("video") ?? this.toggle(event));
     stage.addEventListener("pointerdown", (event) => this.#down(event));
     stage.addEventListener("pointermove", (event) => this.#move(event));
     for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, (event) => this.#up(event));
@@ -108,7 +108,7 @@ export class Zoom {
   }
 
   #down(event) {
-    if (event.button || event.target.closest("button, a")) return;
+    if (event.button || event.target.closest("button, a, video")) return;
     this.stage.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, event);
     this.start = { x: event.clientX, y: event.clientY, touch: event.pointerType !== "mouse" };
