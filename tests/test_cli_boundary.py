@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clipsearch import __version__
-from clipsearch.cli import main
+from clipsearch.cli import main, models
 from clipsearch.cli.app import COMMANDS, application
 from clipsearch.cli.index import StopOnInterrupt
 from clipsearch.cli.progress import STOPPING, Reporter

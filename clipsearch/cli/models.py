@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipsearch.address import Address, place_of
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.options import AsJson, LibraryFolder, examples
 from clipsearch.cli.progress import Reporter, open_library
@@ -75,7 +76,10 @@ def _named_here(context: typer.Context, option: str) -> bool:
 
 
 def _held(library: Path | None) -> list[LibraryModel]:
-    """The models of the library, none where there is none."""
+    """The models of the library; none where there is none, or a collection, which has nothing to choose."""
+    place = place_of(library)
+    if isinstance(place, Address) or not place.is_dir():
+        return []
     with open_library(library) as opened, suppress(NoLibraryError):
         return opened.models()
     return []
