@@ -2,8 +2,9 @@
 
     python tests/program.py index FOLDER --library DIR
 
-With `--model builtin` the encoder is the real one, with `--model FOLDER` another tiny one. `EMBEDDED` names a file that grows by a byte for every
-picture given to it, before it is embedded: what a killed run has done and lost can be measured.
+With `--model builtin` the encoder is the real one, with `--model FOLDER` another tiny one. `EMBEDDED` names a
+file that grows by a byte for every picture given to it, before it is embedded: what a killed run has done and
+lost can be measured.
 """
 
 from __future__ import annotations
