@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.photos import photo_set
+from benchmarks.plan import JOB, job_seconds
 from benchmarks.report import Row, Wanted, parser, show
 from clipsearch.machine import usable_cores
 
+_MOST_CORES = 3  # up to which two workers of one core and the driver have less than they could use
 _PROGRAM = (sys.executable, "-m", "clipsearch")
 
 
@@ -64,6 +66,14 @@ def main() -> int:
         Row("   two of them, beside one", "photos/s", one.rate, two.rate),
         Row("   start and end of two", "s", one.start, two.start),
     ]
+    # Two workers of one core each have half a machine of two, where local runs have all of it.
+    for what, run, rate, workers in (
+        (f"one worker of {cores} cores", job, local.rate, 1),
+        ("one worker of 1 core", one, local_one.rate, 1),
+        ("two workers of 1 core", two, local_one.rate if cores > _MOST_CORES else local.rate / 2, 2),
+    ):
+        computed = job_seconds(chosen.count, JOB * rate, workers, run.start)
+        rows.append(Row(f"{what}: as planned, as it was", "s", computed, run.start + chosen.count / run.rate))
     notes = [
         f"{chosen.count:,} photos, built-in model, medians of {chosen.rounds} rounds in turns.",
         "Rate: of the local run its own, without Python's start; of the job from the first worker's first",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.catalog.vector import are_units
+from clipsearch.half_units import are_units
 from clipsearch.stores.exact import ExactStore, best
 from clipsearch.vector_files import open_store
 

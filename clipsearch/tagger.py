@@ -110,6 +110,8 @@ class Tagger:
             likely: The least probability of a tag.
             most: Tags a photo.
         """
+        if not self.labels:
+            return [[] for _ in rows]
         cosines = rows @ self.vectors.T
         own = cosines[:, : len(self.labels)]
         odds = np.exp(self.scale * (cosines - cosines.max(axis=1, keepdims=True)))
@@ -157,7 +159,7 @@ def tagger(
     known = (vectors @ vectors.T > _SAME).sum(axis=1) <= _SAME_WORDS
     labels = tuple(label for label, is_known in zip(own, known.tolist(), strict=False) if is_known)
     vectors = vectors[known]
-    apart = vectors - vectors.mean(axis=0)
+    apart = vectors - vectors.sum(axis=0) / max(len(vectors), 1)  # the model may know none of them
     apart /= np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-6)
     rivals = (apart @ apart[: len(labels)].T < _NEAR).astype(np.float32)
     return Tagger(labels, len(own) - len(labels), vectors, rivals, _parts(labels), encoder.model.logit_scale)

@@ -137,6 +137,7 @@ def options(data: Path, cache: Path, out: Path, *more: str) -> Options:
     return options_from([*places, *fixed.split(), *more])
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_and_goes_on_ends_with_the_same_model(
     data: Path, cache: Path, tmp_path: Path
 ) -> None:

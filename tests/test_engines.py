@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,23 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return make_local_dir(tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was opened once, and beside it the cache that this has left: nothing is to be changed."""
+    home = tmp_path_factory.mktemp("used")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_CACHE", str(home / "cache"))
+        opened(make_local_dir(home / "model"))
+    return home
+
+
+@pytest.fixture
+def known(used: Path, tmp_path: Path) -> Path:
+    """A folder with a model that is in this test's cache already."""
+    shutil.copytree(used, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "model"
 
 
 def opened(folder: Path, notices: list[str] | None = None) -> TowerEncoder:
@@ -182,18 +200,18 @@ def test_first_few_pictures_of_a_model_do_not_wait(folder: Path, monkeypatch: py
     assert (second.encode(images) * first.encode(images)).sum(axis=1).min() >= 0.999
 
 
-def test_changed_weights_are_another_model(folder: Path, tmp_path: Path) -> None:
-    before = opened(folder).model
-    os.utime(folder / "open_clip_model.safetensors")
-    assert opened(folder).model == before
+def test_changed_weights_are_another_model(known: Path, tmp_path: Path) -> None:
+    before = opened(known).model
+    os.utime(known / "open_clip_model.safetensors")
+    assert opened(known).model == before
     other = make_local_dir(tmp_path / "other", seed=1) / "open_clip_model.safetensors"
-    other.replace(folder / "open_clip_model.safetensors")
-    assert opened(folder).model.fingerprint != before.fingerprint
+    other.replace(known / "open_clip_model.safetensors")
+    assert opened(known).model.fingerprint != before.fingerprint
 
 
 @pytest.mark.parametrize("harm", ["missing", "garbage"])
-def test_damaged_tower_in_the_cache_is_made_again(folder: Path, harm: str) -> None:
-    encoder = opened(folder)
+def test_damaged_tower_in_the_cache_is_made_again(known: Path, harm: str) -> None:
+    encoder = opened(known)
     images = precision.natural_pictures(3, (32, 32))
     wanted = encoder.encode(images)
     fingerprint = encoder.model.fingerprint
@@ -203,7 +221,7 @@ def test_damaged_tower_in_the_cache_is_made_again(folder: Path, harm: str) -> No
     if harm == "garbage":
         path.write_bytes(b"no graph")
     assert open_image_tower(fingerprint, "onnx-float32") is None
-    again = opened(folder)
+    again = opened(known)
     assert (again.encode(images) * wanted).sum(axis=1).min() >= 0.999
     assert cache.engine_of(fingerprint, cpu_hardware()) == again.engine
 
@@ -226,8 +244,8 @@ def test_as_good_means_close_and_the_same_neighbors() -> None:
     assert not precision.as_good(np.full_like(rows, np.nan), rows)
 
 
-def test_batches_shrink_until_they_fit_and_one_that_never_fits_is_one_clear_line(folder: Path) -> None:
-    encoder = opened(folder)
+def test_batches_shrink_until_they_fit_and_one_that_never_fits_is_one_clear_line(known: Path) -> None:
+    encoder = opened(known)
 
     class Full:
         engine, batch_size = "float32", 8

@@ -11,15 +11,20 @@ import xml.etree.ElementTree as ET
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pytest
 
 from clipsearch import Library, tagging
 from clipsearch.catalog.catalog import FILE_NAME
 from clipsearch.cli import main
-from clipsearch.tagger import MOST, builtin_vocabulary
+from clipsearch.tagger import MOST, builtin_vocabulary, tagger
+from tests.mean_color import MODEL, MeanColor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 Capture = pytest.CaptureFixture[str]
 KINDS = ("T-Shirt", "schooner", "strawberry", "gramophone")
@@ -201,6 +206,16 @@ def test_a_bad_list_of_words_is_named_in_one_line(
 )
 def test_options_that_contradict_each_other_are_refused(capsys: Capture, options: list[str]) -> None:
     assert "hint:" in run(capsys, "tag", *options, code=2)
+
+
+def test_a_model_that_knows_no_word_gives_no_tag() -> None:
+    class Blind(MeanColor):
+        def encode(self, items: NDArray[np.uint8] | Sequence[str]) -> NDArray[np.float32]:
+            return np.tile(np.eye(1, MODEL.dim, dtype=np.float32), (len(items), 1))
+
+    words = tagger(("dog", "cat"), Blind())
+    assert (words.labels, words.unknown) == ((), 2)
+    assert words.choose(Blind().encode(["photo"] * 3)) == [[], [], []]
 
 
 def test_nothing_indexed_is_said_in_words(

@@ -18,7 +18,8 @@ import numpy as np
 
 from clipsearch.catalog.catalog import WHOLE, report_of
 from clipsearch.catalog.connection import DATABASE_ERRORS, forbids_writing, sound_values, spoken_errors
-from clipsearch.catalog.vector import are_units, checksum_of, unpack
+from clipsearch.catalog.vector import checksum_of, unpack
+from clipsearch.half_units import are_units
 from clipsearch.types import LIKENESS_BYTES
 
 if TYPE_CHECKING:

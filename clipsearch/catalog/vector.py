@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipsearch.half_units import are_units
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-# Rounding to float16 moves the length of a unit vector by at most this.
-LENGTH_ERROR = 1e-3
 
 
 def pack(vector: NDArray[np.float32], content: int) -> tuple[bytes, int]:
@@ -58,12 +57,3 @@ def unpack(
         sound[np.flatnonzero(sound)[~units]] = False
         rows = rows[units]
     return sound, rows
-
-
-def are_units(rows: NDArray[np.float16] | NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of `(n, dim)` stored rows have unit length; not those with an infinity or NaN."""
-    wide = rows.astype(np.float32, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", wide, wide)
-        units: NDArray[np.bool_] = np.abs(squares - 1) <= 2 * LENGTH_ERROR
-    return units

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipsearch.catalog.vector import are_units
 from clipsearch.encoders import cache
+from clipsearch.half_units import are_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
