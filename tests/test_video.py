@@ -347,8 +347,8 @@ def test_a_video_that_changed_while_it_was_read_is_tried_again(
 ) -> None:
     path, whole = bench.photos / "clip.mp4", Decoder.film
 
-    def changing(self: Decoder, name: bytes, preprocessing: Preprocessing) -> Any:
-        found = whole(self, name, preprocessing)
+    def changing(self: Decoder, name: bytes, preprocessing: Preprocessing, at: Any) -> Any:
+        found = whole(self, name, preprocessing, at)
         os.utime(path, (1, 1))
         return found
 
