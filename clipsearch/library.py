@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 _ALL = Filters()
 _BUILTIN_NOTE = (
     "this is the small built-in model, which knows everyday things and simple scenes;"
-    " for a full one: clipsearch index FOLDER --library NEW --model default"
+    " for a full one: clipsearch index --model default"
 )
 
 

@@ -276,9 +276,9 @@ def test_another_model_answers_beside_the_first_which_answers_as_before(own: Hom
     with Library.open(tmp_path / "alone") as alone, Library.open(own.path, model=other) as beside:
         alone.index([own.photos], model=other)
         found = beside.search("a dog", limit=50)
-        for one, wanted in zip(found, alone.search("a dog", limit=50), strict=True):
-            # Rows lie in another order, in which products are added up.
-            assert (one.path, one.score) == (wanted.path, pytest.approx(wanted.score, abs=1e-6))
+        wanted = {match.path: match.score for match in alone.search("a dog", limit=50)}
+        # Batches and rows come in another order; that moves a score as much as rounding to float16 does.
+        assert {match.path: match.score for match in found} == pytest.approx(wanted, abs=1e-3)
         assert found != before[0]
 
 
