@@ -18,11 +18,13 @@ from clipsearch import thumbnails, vector_files
 from clipsearch.catalog import checks, texts
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PRIVATE
+from clipsearch.catalog.models import count_missing
 from clipsearch.catalog.salvage import keep, salvage
 from clipsearch.catalog.vector import checksum_of
 from clipsearch.encoders import cache
 from clipsearch.errors import LibraryDamagedError
 from clipsearch.roots import is_offline
+from clipsearch.several import option_of
 from clipsearch.types import Checked, Examination, Finding, Repair
 
 if TYPE_CHECKING:
@@ -157,7 +159,14 @@ def _examine_vectors(catalog: Catalog, key: int, model: Model, chart: _Chart, pr
     current = catalog.current_model()
     if current is not None and current[0] == key:
         _examine_missing(catalog, key, chart)
-        _examine_cache(catalog, model, chart)
+    elif total and (missing := count_missing(catalog, key)):
+        chart.note(
+            "vectors",
+            f"{missing:,} photos without a vector of {model.source}",
+            catalog.path,
+            f"{_INDEX}{option_of(model.source)}",
+        )
+    _examine_cache(catalog, model, chart)
 
 
 def _disagreements(
@@ -319,9 +328,9 @@ def repair(folder: Path, progress: Progress) -> Repair:
         for path in _nameless(catalog):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             done.append(f"removed what a killed run had left behind: {path}")
-        current = catalog.current_model()
-    if current is not None:
-        done += _repair_cache(current[1])
+        models = catalog.models()
+    for _, model in models:
+        done += _repair_cache(model)
     return Repair(tuple(done), examine(folder, progress))
 
 
@@ -351,22 +360,28 @@ def _repair_pages(folder: Path) -> list[str]:
 
 
 def _repair_model(catalog: Catalog) -> list[str]:
-    """What the catalog says of the model, from the model cache."""
+    """What the catalog says of the models, from the model cache; and that one of them answers."""
     fingerprints = catalog.model_fingerprints()
     if not fingerprints:
         return []
-    key, fingerprint = fingerprints[-1]
+    done: list[str] = []
+    for key, fingerprint in fingerprints:
+        known = cache.read(fingerprint)
+        if known is not None and _is_misremembered(catalog, key):
+            catalog.correct_model(key, known.model)
+            done.append("corrected what the catalog says of the model, from the model cache")
+    with suppress(LibraryDamagedError):
+        catalog.current_model()
+        return done
+    catalog.use_model(fingerprints[-1][0])
+    return [*done, "the catalog did not say which model answers; now it is the one that came last"]
+
+
+def _is_misremembered(catalog: Catalog, key: int) -> bool:
     try:
-        current = catalog.current_model()
-        if current is None or not _misremembered(current[1]):
-            return []
+        return any(_misremembered(model) for other, model in catalog.models() if other == key)
     except LibraryDamagedError:
-        pass
-    known = cache.read(fingerprint)
-    if known is None:
-        return []
-    catalog.correct_model(key, known.model)
-    return ["corrected what the catalog says of the model, from the model cache"]
+        return True
 
 
 def _repair_vectors(catalog: Catalog, key: int, model: Model, progress: Progress) -> list[str]:

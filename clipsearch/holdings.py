@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from clipsearch.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -79,11 +81,16 @@ class Holdings(Protocol):
         """Tell anew what is told once."""
         ...
 
+    def renew(self) -> None:
+        """Between two questions: have another model answer if it was chosen meanwhile."""
+        ...
+
     def model(self) -> tuple[int, Model]:
-        """Id and identity of the model.
+        """Id and identity of the model; the same from one `renew` to the next.
 
         Raises:
             NoLibraryError: Nothing has been embedded yet.
+            UnknownModelError: There is no such model any more.
         """
         ...
 
@@ -148,17 +155,25 @@ class Holdings(Protocol):
         ...
 
 
-def open_holdings(place: Path | Address, listeners: Listeners) -> Holdings:
+def open_holdings(place: Path | Address, listeners: Listeners, model: str | None = None) -> Holdings:
     """What is in a folder, or in a collection.
+
+    Args:
+        place: Of the library.
+        listeners: For notices.
+        model: Name of the model that answers; None for the library's default one.
 
     Raises:
         NoLibraryError: There is no library.
         LibraryError: It cannot be used.
+        UsageError: A collection has one model, and none to choose.
     """
     if isinstance(place, Path):
         from clipsearch.local import LocalHoldings
 
-        return LocalHoldings(place, listeners)
+        return LocalHoldings(place, listeners, model)
+    if model is not None:
+        raise UsageError(f"{place} has one model, and none to choose", "leave --model away")
     from clipsearch.milvus.holdings import MilvusHoldings
 
     return MilvusHoldings(place)

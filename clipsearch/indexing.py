@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipsearch.catalog.catalog import Catalog
+    from clipsearch.catalog.diff import PendingFile
     from clipsearch.encoders import ImageEncoder
     from clipsearch.roots import Walk
-    from clipsearch.types import Listeners, Model
+    from clipsearch.types import Listeners, Metadata, Model
 
 # Files that need no embedding (moved, copied, refused) are committed at the latest in such groups.
 _COMMIT = 512
@@ -70,6 +71,10 @@ class Indexer:
         open_encoder: Loads the model for about so many photos; called only when there are any to embed.
         listeners: For progress.
         stop: Asked often; once it says True, what is done is committed and the run ends.
+        diff: Where to note what the walk finds; or what another run over the same catalog has found.
+
+    Attributes:
+        diff: What the walk has found.
     """
 
     def __init__(
@@ -80,9 +85,10 @@ class Indexer:
         *,
         listeners: Listeners,
         stop: Callable[[], bool],
+        diff: Diff | None = None,
     ) -> None:
         self._catalog = catalog
-        self._diff = Diff(catalog)
+        self.diff = diff or Diff(catalog)
         self._model = model
         self._open_encoder = open_encoder
         self._encoder: ImageEncoder | None = None
@@ -113,12 +119,12 @@ class Indexer:
         """
         walked = self._walk(walks)
         if not self._report.interrupted:
-            unchanged, still_skipped, self._total = self._diff.settle(retry_skipped=retry_skipped)
+            unchanged, still_skipped, self._total = self.diff.settle(retry_skipped=retry_skipped)
             self._count(unchanged=unchanged, still_skipped=still_skipped)
             if self._total:
-                self._read_and_embed(retry_skipped=retry_skipped)
+                self._read_and_embed(lambda _: self.diff.pending(retry_skipped=retry_skipped))
             self._show("finish", force=True)
-            self._count(removed=self._diff.finish(whole=not self._report.interrupted))
+            self._count(removed=self.diff.finish(whole=not self._report.interrupted))
             self._tell_absent(walks)
         self._report = replace(self._report, seconds=round(time.monotonic() - self._clock, 3))
         self._catalog.finish_run(self._report, [] if self._report.interrupted else walked)
@@ -134,22 +140,22 @@ class Indexer:
             restless: list[bytes] = []
             left_out: list[LeftOut] = []
             files = _files(walk, unlisted, absent, restless, left_out)
-            for found in self._diff.walk(walk.root.id, walk.within, files):
+            for found in self.diff.walk(walk.root.id, walk.within, files):
                 self._done = before + found
                 self._show("scan")
                 if self._interrupted():
                     return []
             for path in unlisted + restless + self._left_out(walk.root.id, left_out):
-                self._diff.keep(walk.root.id, path)
+                self.diff.keep(walk.root.id, path)
             for path in absent:
-                self._diff.doubt(walk.root.id, path)
+                self.diff.doubt(walk.root.id, path)
             if (
                 not (found or left_out)
                 and walk.within is None
                 and (not walk.root.path.is_dir() or self._catalog.count_photos(walk.root.id))
             ):
                 # An unplugged drive leaves no folder, or an empty one: never a reason to forget photos.
-                self._diff.keep(walk.root.id, b"")
+                self.diff.keep(walk.root.id, b"")
                 self._report = replace(self._report, offline=(*self._report.offline, walk.root.path))
             elif unlisted:
                 paths = tuple(walk.root.path / os.fsdecode(path) for path in unlisted)
@@ -181,19 +187,18 @@ class Indexer:
     def _tell_absent(self, walks: Sequence[Walk]) -> None:
         """Report where photos are kept because a drive may be unplugged that held them."""
         paths = {walk.root.id: walk.root.path for walk in walks}
-        kept = tuple(paths[root] / os.fsdecode(path) for root, path in self._diff.doubted())
+        kept = tuple(paths[root] / os.fsdecode(path) for root, path in self.diff.doubted())
         self._report = replace(self._report, offline=self._report.offline + kept)
 
-    def _read_and_embed(self, *, retry_skipped: bool) -> None:
+    def _read_and_embed(self, files: Callable[[int], Iterator[PendingFile]]) -> None:
+        """Take in files, which are asked for once the model's id is known."""
         if self._model is None:
             self._load()
         key, model = self._known_model
         self._show("embed", force=True)
         reader = Reader(self._catalog.path.parent, key, model.preprocessing)
         try:
-            for item in reader.read(
-                self._diff.pending(retry_skipped=retry_skipped), lambda: 2 * self._batch_size
-            ):
+            for item in reader.read(files(key), lambda: 2 * self._batch_size):
                 self._take(item)
                 self._show("embed")
                 if self._interrupted():
@@ -246,10 +251,8 @@ class Indexer:
         rows: Sequence[NDArray[np.float32]] = () if group.vectors is None else list(group.vectors.result())
         vectors = dict(zip(group.embedded, rows, strict=True))
         arrivals: list[Arrival] = []
-        brought: set[bytes] = set()
+        self._count_files(group.read)
         for item in group.read:
-            self._count(**{self._what_happened(item, brought): 1})
-            brought.add(item.digest)
             decoded = item.decoded
             frames: list[ArrivingFrame] = []
             if isinstance(decoded, Film) and item.digest in vectors:
@@ -264,7 +267,7 @@ class Indexer:
                     size=item.size,
                     mtime_ns=item.mtime_ns,
                     hash=item.digest,
-                    facts=None if decoded is None else (decoded.width, decoded.height, decoded.metadata),
+                    facts=self._facts(item),
                     vector=vectors.pop(item.digest, None),
                     frames=frames,
                 )
@@ -272,6 +275,18 @@ class Indexer:
         embedded = self._catalog.record(arrivals, group.refused, key)
         further = sum(len(arrival.frames[1:]) for arrival in arrivals)
         self._count(embedded=embedded, frames=further, skipped=len(group.refused))
+
+    def _facts(self, item: ReadFile) -> tuple[int, int, Metadata] | None:
+        """What is to be recorded of a file beside its embeddings."""
+        decoded = item.decoded
+        return None if decoded is None else (decoded.width, decoded.height, decoded.metadata)
+
+    def _count_files(self, read: Sequence[ReadFile]) -> None:
+        """Count the files of a batch by what happened to them."""
+        brought: set[bytes] = set()
+        for item in read:
+            self._count(**{self._what_happened(item, brought): 1})
+            brought.add(item.digest)
 
     def _what_happened(
         self, item: ReadFile, brought: set[bytes]
@@ -282,7 +297,7 @@ class Indexer:
             return "unchanged" if content == item.file.content else "changed"
         if content is None:
             return "copied" if item.digest in brought else "new"
-        if self._diff.claim(content):
+        if self.diff.claim(content):
             return "moved"
         # Bytes that only a photo of an earlier run had, gone since: new again, though not embedded again.
         return "copied" if item.digest in brought or self._catalog.is_held(content) else "new"
@@ -292,10 +307,14 @@ class Indexer:
         self._show("load", force=True)
         self._encoder = encoder = self._open_encoder(self._total)
         if self._model is None:
-            self._model = (self._catalog.choose_model(encoder.model), encoder.model)
+            self._model = (self._take_model(encoder.model), encoder.model)
         else:
             check_same(encoder.model, self._model[1])
         return encoder
+
+    def _take_model(self, model: Model) -> int:
+        """Have a model that the library does not have yet; returns its id."""
+        return self._catalog.choose_model(model)
 
     @property
     def _known_model(self) -> tuple[int, Model]:

@@ -23,6 +23,7 @@ from clipsearch.types import (
     Filters,
     FolderCount,
     IndexReport,
+    LibraryModel,
     LibraryStatus,
     Listeners,
     Match,
@@ -30,6 +31,7 @@ from clipsearch.types import (
     OptimizeReport,
     PhotoDetails,
     Prediction,
+    RemovedModel,
     Repair,
     SidecarReport,
     SkippedFile,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from clipsearch.encoders import ImageEncoder
     from clipsearch.evaluation import Evaluation
     from clipsearch.importing import ImportReport
+    from clipsearch.index_run import Run
     from clipsearch.pairs_file import PairRow
     from clipsearch.roots import Walk
     from clipsearch.rows import Row
@@ -66,7 +69,7 @@ if TYPE_CHECKING:
 _ALL = Filters()
 _BUILTIN_NOTE = (
     "this is the small built-in model, which knows everyday things and simple scenes;"
-    " for a full one: clipsearch index FOLDER --library NEW --model default"
+    " for a full one: clipsearch index --model default"
 )
 
 
@@ -85,12 +88,19 @@ class Library:
         path: The library's folder, or the address of its collection.
         listeners: Where to report notices and progress.
         encoders: Those of another Library of this folder, to share them.
+        model: Name of the model through which it is seen, one of `models`; None for the default one.
     """
 
     def __init__(
-        self, path: Path | Address, *, listeners: Listeners = Listeners(), encoders: Encoders | None = None
+        self,
+        path: Path | Address,
+        *,
+        listeners: Listeners = Listeners(),
+        encoders: Encoders | None = None,
+        model: str | None = None,
     ) -> None:
         self._place = path
+        self._model = model
         self._listeners = listeners
         self._encoders = encoders or Encoders()
         self._opened: Session | None = None
@@ -111,17 +121,20 @@ class Library:
         return library_folder()
 
     @classmethod
-    def open(cls, path: Path | str | None = None, *, listeners: Listeners = Listeners()) -> Self:
+    def open(
+        cls, path: Path | str | None = None, *, model: str | None = None, listeners: Listeners = Listeners()
+    ) -> Self:
         """The library in `path`, a folder or an address such as `milvus://HOST:PORT/COLLECTION`.
 
-        Without one it is that of `$CLIPSEARCH_LIBRARY`, or the user's own.
+        Without one it is that of `$CLIPSEARCH_LIBRARY`, or the user's own. With a model, one of `models`, it
+        is seen through that: searches, labels, tags and concepts follow from its embeddings.
         """
-        return cls(place_of(path), listeners=listeners)
+        return cls(place_of(path), listeners=listeners, model=model)
 
     def another(self, *, listeners: Listeners = Listeners()) -> Library:
         """The same library for another thread; the two share loaded models, and of these it has told."""
         self._encoders.lasting = True  # who needs several threads has many questions
-        made = Library(self._place, listeners=listeners, encoders=self._encoders)
+        made = Library(self._place, listeners=listeners, encoders=self._encoders, model=self._model)
         made._told_of_model = True
         return made
 
@@ -168,9 +181,11 @@ class Library:
 
         Args:
             roots: Folders; none for all that the library has. A folder inside a root refreshes that part.
-            model: Preset, `ARCHITECTURE/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:FOLDER`; chosen
-                at the first run and remembered. When none is named and the default cannot be had
-                (no network, nothing cached), a new library is made with the built-in model.
+            model: Preset, `ARCHITECTURE/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:FOLDER`. That of the
+                first run is the one that answers until `use_model` says otherwise, and every run brings it up
+                to date; any other then embeds beside it what it has no embeddings of, among what was looked
+                through. When none is named and the default cannot be had (no network, nothing cached), a
+                new library is made with the built-in model.
             weights: A local checkpoint for the architecture that `model` names.
             exclude: Globs of files and folders to leave out; remembered with each root named.
             device: `auto`, `cuda`, `mps` or `cpu`.
@@ -182,7 +197,7 @@ class Library:
             UsageError: No such folder, or none to index.
             LibraryBusyError: Another process is writing to this library.
             LibraryWriteError: The disk is full or read-only.
-            ModelError: The model is unknown, cannot be had, or is not the library's.
+            ModelError: The model is unknown or cannot be had, or its weights have changed.
         """
         if weights is not None and model is None:
             raise UsageError("weights without an architecture", "name it: --model ViT-B-32-256")
@@ -193,13 +208,18 @@ class Library:
         def open_encoder(source: ModelSource | None, photos: int) -> ImageEncoder:
             return index_run.open_encoder(source, device, batch_size, photos, self._listeners)
 
-        return self._refresh(
+        if wanted is None and self._model is not None:
+            wanted = self.model().source
+        run = self._refresh(
             lambda catalog: plan(catalog, roots, exclude),
             open_encoder,
             wanted,
             retry_skipped=retry_skipped,
             stop=stop,
         )
+        if not run.report.interrupted:
+            index_run.tell_of_models(self.path, run, self._listeners)
+        return run.report
 
     def watch(
         self,
@@ -238,7 +258,7 @@ class Library:
         def refresh(walks: Callable[[Catalog], list[Walk]]) -> IndexReport:
             if not (self.path / FILE_NAME).exists():
                 raise nothing_indexed(self.path)  # deleted meanwhile: no reason to make another
-            report = self._refresh(walks, kept.open, stop=stop)
+            report = self._refresh(walks, kept.open, stop=stop).report
             on_refresh(report)
             return report
 
@@ -253,8 +273,8 @@ class Library:
         *,
         retry_skipped: bool = False,
         stop: Callable[[], bool],
-    ) -> IndexReport:
-        report, model = index_run.refresh(
+    ) -> Run:
+        run = index_run.refresh(
             self.path,
             walks_of,
             open_encoder,
@@ -263,11 +283,11 @@ class Library:
             listeners=self._listeners,
             stop=stop,
         )
-        if model is not None:
-            self._tell_of(model)
-        if report.embedded and not report.interrupted:
-            index_run.prepare(self._session(), report, self._listeners, stop)
-        return report
+        if run.default is not None:
+            self._tell_of(run.default)
+        if run.model is not None and run.report.embedded and not run.report.interrupted:
+            index_run.prepare(self._encoders, run.model, run.report, self._listeners, stop)
+        return run
 
     def _tell_of(self, model: Model) -> None:
         """Say once, quietly, that a small model answers."""
@@ -361,6 +381,51 @@ class Library:
             return optimizing.optimize(
                 catalog, self.path, key, model, session.encode_texts, exact=exact, progress=progress
             )
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def models(self) -> list[LibraryModel]:
+        """The models that have embedded photos of this library, the default one first.
+
+        Raises:
+            NoLibraryError: Nothing is indexed yet.
+        """
+        from clipsearch import several
+
+        return several.library_models(self._session().catalog)
+
+    def use_model(self, name: str) -> LibraryModel:
+        """Make one of `models` the default: it answers where none is named, and `index` keeps it up to date.
+
+        Args:
+            name: As for `index`; of a checkpoint, its file or its architecture.
+
+        Raises:
+            UnknownModelError: The library has no such model.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch import several
+
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            return several.use(catalog, name)
+
+    def remove_model(self, name: str) -> RemovedModel:
+        """Take a model out, with its embeddings, vector files, concepts and tags; photos are not touched.
+
+        Args:
+            name: As for `use_model`.
+
+        Raises:
+            UnknownModelError: The library has no such model.
+            UsageError: It is the default one.
+            NoLibraryError: Nothing is indexed yet.
+            LibraryBusyError: Another process is writing to this library.
+        """
+        from clipsearch import several
+
+        with writer_lock(self._made()), Catalog(self.path, write=True) as catalog:
+            return several.remove(catalog, self.path, name, self._listeners)
 
     # -- tags ------------------------------------------------------------------------------------
 
@@ -1260,7 +1325,8 @@ class Library:
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = Session(self._place, self._listeners, self._tell_of, self._encoders)
+            self._opened = Session(self._place, self._listeners, self._tell_of, self._encoders, self._model)
+        self._opened.held.renew()
         return self._opened
 
     def _there(self) -> Path:

@@ -13,6 +13,7 @@ from clipsearch.catalog import overview, schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog, nothing_indexed
 from clipsearch.catalog.frames import answering, count_videos, frames_of, shown
 from clipsearch.catalog.likenesses import digests
+from clipsearch.catalog.models import count_missing, is_alone
 from clipsearch.catalog.scope import scope_of
 from clipsearch.catalog.tags import unknown_tags
 from clipsearch.catalog.texts import all_of, has_texts, ranked
@@ -20,6 +21,7 @@ from clipsearch.holdings import Nearest
 from clipsearch.lock import writer_lock
 from clipsearch.projection import Projection
 from clipsearch.roots import is_offline, root_at
+from clipsearch.several import find, library_models, option_of
 from clipsearch.types import LibraryStatus, RootStatus
 
 if TYPE_CHECKING:
@@ -38,16 +40,21 @@ class LocalHoldings:
     Args:
         folder: The library's.
         listeners: For notices.
+        model: Name of the model that answers; None for the library's default one.
 
     Raises:
         NoLibraryError: There is no library.
     """
 
-    def __init__(self, folder: Path, listeners: Listeners) -> None:
+    def __init__(self, folder: Path, listeners: Listeners, model: str | None = None) -> None:
         self._folder = folder
         self._listeners = listeners
         self.catalog = Catalog(folder)
+        self._name = model
+        self._model: tuple[int, Model] | None = None
+        self._renewed = self.catalog.state()
         self._projection: tuple[int, Projection] | None = None
+        self._told_missing = False
 
     def close(self) -> None:
         """Let go of the database."""
@@ -55,13 +62,27 @@ class LocalHoldings:
 
     def model(self) -> tuple[int, Model]:
         """See `Holdings.model`."""
+        if self._model is None:
+            self._model = self._chosen()
+        return self._model
+
+    def _chosen(self) -> tuple[int, Model]:
         known = self.catalog.current_model()
         if known is None:
             raise nothing_indexed(self._folder)
-        return known
+        if self._name is None:
+            return known
+        return find(self.catalog, self._name)
+
+    def renew(self) -> None:
+        """See `Holdings.renew`: another process may have chosen another model."""
+        state = self.catalog.state()
+        if state != self._renewed:
+            self._renewed, self._model = state, None
 
     def tell_again(self) -> None:
         """See `Holdings.tell_again`: embeddings that are damaged are opened anew."""
+        self._told_missing = False
         if self._projection is not None and self._projection[1].is_damaged:
             self._projection = None
 
@@ -71,7 +92,20 @@ class LocalHoldings:
         state = catalog.state()
         if self._projection is None or self._projection[0] != state:
             self._projection = (state, Projection(catalog, self._folder, *self.model(), self._listeners))
+        self._tell_missing()
         return self._projection[1]
+
+    def _tell_missing(self) -> None:
+        """Say once how many photos the model cannot find."""
+        if self._told_missing or is_alone(self.catalog):
+            return
+        self._told_missing = True
+        key, model = self.model()
+        if missing := count_missing(self.catalog, key):
+            self._listeners.tell(
+                f"{missing:,} of {self.catalog.count_photos():,} photos are left out, which {model.source}"
+                f" has not embedded yet: clipsearch index{option_of(model.source)}"
+            )
 
     def scope(self, filters: Filters) -> Scope:
         """Photos that may answer: within the filters, and of roots that can be reached now."""
@@ -158,14 +192,15 @@ class LocalHoldings:
             grouped_rows=sum(segment.rows for segment in segments if segment.grouped),
             last_run=catalog.last_run(),
             videos=count_videos(catalog),
+            others=() if is_alone(catalog) else tuple(library_models(catalog)[1:]),
         )
 
     def forget(self, folder: Path) -> int:
         """See `Holdings.forget`; the folder is one that was indexed."""
         with writer_lock(self._folder), Catalog(self._folder, write=True) as catalog:
             photos = catalog.remove_root(root_at(catalog, folder))
-            if known := catalog.current_model():
-                vector_files.refresh(catalog, self._folder, *known)
+            for key, model in catalog.models():
+                vector_files.refresh(catalog, self._folder, key, model)
         return photos
 
 

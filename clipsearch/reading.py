@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from clipsearch.catalog.catalog import Catalog, Refusal
-from clipsearch.catalog.frames import frame_hash
+from clipsearch.catalog.frames import frame_hash, times_of
 from clipsearch.errors import PhotoError
 from clipsearch.machine import usable_cores
 from clipsearch.photos.extras import is_video
@@ -171,11 +171,17 @@ class Reader:
 
     def _read_video(self, file: PendingFile, path: bytes) -> ReadFile:
         digest, size, mtime_ns = digest_of(path)
-        decoded = None if self._knows(digest) else self._decoder.film(path, self._preprocessing)
+        decoded = None
+        if not self._knows(digest):
+            decoded = self._decoder.film(path, self._preprocessing, self._known_times(digest))
         facts = os.stat(path)  # noqa: PTH116 - bytes
         if (facts.st_size, facts.st_mtime_ns) != (size, mtime_ns):  # what was seen are not these bytes
             raise OSError(errno.EBUSY, "it is being changed")
         return ReadFile(file, size, mtime_ns, digest, decoded)
+
+    def _known_times(self, digest: bytes) -> tuple[float, ...]:
+        with self._lock:
+            return times_of(self._catalog, digest)
 
     def _knows(self, digest: bytes) -> bool:
         with self._lock:

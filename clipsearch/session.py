@@ -54,9 +54,11 @@ class Session:
         listeners: For notices and downloads.
         on_model: Told which model answers.
         encoders: Other sessions' too.
+        model: Name of the model that answers; None for the library's default one.
 
     Raises:
         NoLibraryError: There is no library.
+        UsageError: It is a collection, which has no models to choose from.
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class Session:
         listeners: Listeners,
         on_model: Callable[[Model], None],
         encoders: Encoders,
+        model: str | None = None,
     ) -> None:
         self._place = place
         self._listeners = listeners
         self._on_model = on_model
-        self.held: Holdings = open_holdings(place, listeners)
+        self.held: Holdings = open_holdings(place, listeners, model)
         self._encoders = encoders
         self._decoder: Decoder | None = None
 

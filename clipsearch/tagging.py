@@ -75,7 +75,7 @@ def tag(
         judge = _tagger(session, own, progress)
         words, unknown = len(judge.labels) + judge.unknown, judge.unknown
         for contents, chosen in _chosen(session, wanted, judge, progress):
-            tags.record_tags(catalog, contents, chosen)
+            tags.record_tags(catalog, session.model()[0], contents, chosen)
             looked_at += len(contents)
             tagged += sum(map(bool, chosen))
             given += sum(map(len, chosen))

@@ -282,11 +282,43 @@ class RootStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryModel:
+    """A model of a library, and what of the library it has embedded.
+
+    Attributes:
+        source: How to load it.
+        fingerprint: See `Model`.
+        dim: Length of an embedding.
+        is_default: Whether it answers where none is named.
+        photos: That it has embeddings of.
+        missing: That it has none of yet.
+        bytes: Its embeddings and its vector index.
+    """
+
+    source: ModelSource
+    fingerprint: str
+    dim: int
+    is_default: bool
+    photos: int
+    missing: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedModel:
+    """A model that was taken out of a library; with it went the tags of so many contents."""
+
+    model: LibraryModel
+    tagged: int
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryStatus:
     """What a library holds. Sizes in bytes; `grouped_rows` are those of the store that are grouped.
 
     Of a collection, `path` is its address, and every photo counts as a content of its own. Of the photos,
-    `videos` are videos; their frames are among the embeddings.
+    `videos` are videos; their frames are among the embeddings. `model` is the one that answers where none is
+    named; `others` stand beside it.
     """
 
     path: Path | str
@@ -303,6 +335,7 @@ class LibraryStatus:
     grouped_rows: int
     last_run: IndexReport | None
     videos: int = 0
+    others: tuple[LibraryModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

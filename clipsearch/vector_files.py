@@ -88,7 +88,7 @@ def refresh(catalog: Catalog, folder: Path, key: int, model: Model, *, lost: boo
         LibraryWriteError: The disk is full or fails.
     """
     segments = catalog.segments(key)
-    _sweep(folder, key, segments)
+    sweep(folder, key, segments)
     held = sum(segment.rows for segment in segments)
     bound = max(MIN_TAIL, MAX_SHARE * held)
     tail = _tail(catalog, key, segments)
@@ -228,10 +228,10 @@ def publish(catalog: Catalog, folder: Path, key: int, segments: Iterable[Segment
         complete = list(segments)
         catalog.set_segments(key, complete)
     finally:
-        _sweep(folder, key, catalog.segments(key))
+        sweep(folder, key, catalog.segments(key))
 
 
-def _sweep(folder: Path, key: int, segments: Sequence[Segment]) -> None:
+def sweep(folder: Path, key: int, segments: Sequence[Segment]) -> None:
     """Remove files that were replaced, and what a run left behind that failed or was killed."""
     named = {segment.file for segment in segments}
     for path in (*folder.glob(f"vectors-{key}-*"), folder / f"vectors-{key}.tmp"):

@@ -50,11 +50,13 @@ class WarmLibrary:
     Args:
         place: The library's folder; or its collection, which is on a server anyway.
         listeners: Told what the library tells.
+        model: See `Library`. A server answers with the default one only, so that none is asked otherwise.
     """
 
-    def __init__(self, place: Path | Address, listeners: Listeners) -> None:
+    def __init__(self, place: Path | Address, listeners: Listeners, model: str | None = None) -> None:
         self._place = place
         self._listeners = listeners
+        self._model = model
 
     def search(
         self,
@@ -98,13 +100,13 @@ class WarmLibrary:
     def _answer(self, question: Question) -> list[Match]:
         place = self._place
         may_ask = not os.environ.get(OFF) and all(map(_is_the_same_there, question.terms))
-        if may_ask and not isinstance(place, Address):
+        if may_ask and self._model is None and not isinstance(place, Address):
             answer = ask(place, question)
             if answer is not None:
                 return self._read(answer)
         from clipsearch.library import Library
 
-        with Library(place, listeners=self._listeners) as library:
+        with Library(place, listeners=self._listeners, model=self._model) as library:
             return question.put_to(library)
 
     def _read(self, answer: dict[str, Any]) -> list[Match]:

@@ -23,6 +23,7 @@ def age(database: Path) -> None:
         connection.execute("DROP TABLE projection")
         connection.execute(before["projection"])
         connection.executemany("INSERT INTO projection VALUES (?, ?, ?, ?, ?)", segments)
+        connection.execute("DROP INDEX embedding_model")
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             if table not in before:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")  # some go with another

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clipsearch import __version__
-from clipsearch.cli import main, manage
+from clipsearch.cli import main, models
 from clipsearch.cli.app import COMMANDS, application
 from clipsearch.cli.index import StopOnInterrupt
 from clipsearch.cli.progress import STOPPING, Reporter
@@ -27,7 +27,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(manage, "print_models", fail)
+    monkeypatch.setattr(models, "print_models", fail)
 
 
 def command_names(arguments: Sequence[str] = ()) -> list[str]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from camera_files import film
-from mean_color import MeanColor, paint
+from mean_color import MODEL, MeanColor, paint
 from older import age
 from PIL import Image, ImageDraw
 from serving import served
 
-from clipsearch import Library
+from clipsearch import Library, index_run
 from clipsearch.catalog import checks
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.frames import frame_hash
+from clipsearch.catalog.models import count_missing
 from clipsearch.catalog.salvage import salvage
 from clipsearch.errors import PhotoError
 from clipsearch.indexing import Indexer
@@ -32,7 +34,7 @@ from clipsearch.photos import video
 from clipsearch.photos.guarded import Decoder
 from clipsearch.questions import match_of, plain_match
 from clipsearch.roots import plan
-from clipsearch.types import IndexReport, Listeners, Preprocessing
+from clipsearch.types import IndexReport, Listeners, ModelSource, Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,6 +290,38 @@ def test_every_frame_is_embedded_once_and_copies_share_them(bench: Bench) -> Non
     assert bench.index().unchanged == 3
 
 
+def test_another_model_embeds_the_frames_that_there_are(bench: Bench) -> None:
+    bench.index()
+    before = frames(bench)
+    large = replace(MODEL.preprocessing, size=(64, 64))
+    other = MeanColor(replace(MODEL, source=ModelSource("other"), fingerprint="c0106", preprocessing=large))
+    run = index_run.refresh(
+        bench.folder,
+        lambda catalog: plan(catalog, (), ()),
+        lambda *_: other,
+        wanted=other.model.source,
+        retry_skipped=False,
+        listeners=Listeners(),
+        stop=lambda: False,
+    )
+    assert (run.report.unchanged, run.report.embedded, run.report.frames) == (2, 2, 2)
+    assert frames(bench) == before
+    with bench.catalog() as catalog:
+        assert [catalog.count_embeddings(key) for key in (1, 2)] == [4, 4]
+        assert [count_missing(catalog, key) for key in (1, 2)] == [0, 0]
+
+
+def test_frames_that_are_known_are_taken_again_if_they_are_all_there(tmp_path: Path) -> None:
+    path = os.fsencode(film(tmp_path / "a.mp4", RGB))
+    whole = video.film(path, WANTED)
+    with Decoder() as decoder:
+        part = decoder.film(path, WANTED, whole.seconds[1:])
+        other = decoder.film(path, WANTED, (0.0, 1.234))
+    assert part.seconds == whole.seconds[1:]
+    assert np.array_equal(part.pixels, whole.pixels[1:])
+    assert other.seconds == whole.seconds
+
+
 def test_frames_go_with_the_last_copy_of_their_video(bench: Bench) -> None:
     bench.index()
     shutil.copy(bench.photos / "clip.mp4", bench.photos / "copy.mp4")
@@ -313,8 +347,8 @@ def test_a_video_that_changed_while_it_was_read_is_tried_again(
 ) -> None:
     path, whole = bench.photos / "clip.mp4", Decoder.film
 
-    def changing(self: Decoder, name: bytes, preprocessing: Preprocessing) -> Any:
-        found = whole(self, name, preprocessing)
+    def changing(self: Decoder, name: bytes, preprocessing: Preprocessing, at: Any) -> Any:
+        found = whole(self, name, preprocessing, at)
         os.utime(path, (1, 1))
         return found
 

@@ -235,7 +235,9 @@ def test_tags_and_concepts(home: Home, capsys: Capture) -> None:
         library.learn("warm", [home.photos / "red.png", home.photos / "rot"])
         red = library.photo(identified(home, "red.png")["id"])
         with Catalog(home.library, write=True) as catalog:
-            record_tags(catalog, [red.content], [[("colour", 0.9), ("wall", 0.6)]])
+            record_tags(
+                catalog, catalog.current_model()[0], [red.content], [[("colour", 0.9), ("wall", 0.6)]]
+            )
         expected = library.tags()
         assert expected == [("colour", 2), ("wall", 2)]
     assert home.get(f"photos/{red.id}")["tags"] == ["colour", "wall"]

@@ -52,6 +52,12 @@ WHOLE = (
     " JOIN embedding AS shown ON shown.content = frame.id AND shown.model = ? WHERE video = content.id), 1)"
 )
 """Of a `content`, that all of its frames have an embedding, where it is a video."""
+MISSING = (
+    "(NOT EXISTS (SELECT 1 FROM embedding WHERE embedding.content = photo.content AND model = ?)"
+    " OR photo.content IN (SELECT video FROM frame WHERE NOT EXISTS"
+    " (SELECT 1 FROM embedding WHERE embedding.content = frame.id AND model = ?)))"
+)
+"""Of a `photo`, that a model (named twice) has no embedding of it, or not of all its frames."""
 _ORPHANED = (
     "NOT EXISTS (SELECT 1 FROM photo WHERE photo.content = content.id) AND NOT EXISTS"
     " (SELECT 1 FROM frame JOIN photo ON photo.content = frame.video WHERE frame.id = content.id)"
@@ -108,7 +114,8 @@ class Arrival:
         facts: Upright width and height, and what the picture says about itself; None for a content that
             is known already, with all of this.
         vector: `(dim,)` float32 unit embedding; None for one already stored, and for a video.
-        frames: What a video shows; empty for a photo, and for a video that is known already.
+        frames: What a video shows, without facts some of what it is known to show; empty for a photo, and
+            for a video whose embeddings are stored already.
     """
 
     root: int
@@ -245,9 +252,8 @@ class Catalog:
         return found
 
     def correct_model(self, key: int, model: Model) -> None:
-        """Write down again what a model is, and that it is the one that queries use."""
+        """Write down again what a model is."""
         with self.atomic():
-            self.connection.execute("UPDATE model SET current = (id = ?)", (key,))
             self.connection.execute(
                 "UPDATE model SET dim = ?, logit_scale = ?, logit_bias = ?, preprocessing = ? WHERE id = ?",
                 (
@@ -277,26 +283,41 @@ class Catalog:
 
     def choose_model(self, model: Model) -> int:
         """Make `model` the one that queries use, adding it when new; returns its id."""
+        with self.atomic():
+            key = self._add_model(model)
+            self._use_model(key)
+        return key
+
+    def add_model(self, model: Model) -> int:
+        """Have `model` beside those that there are, or know a new place of one of them; returns its id."""
+        with self.atomic():
+            return self._add_model(model)
+
+    def use_model(self, key: int) -> None:
+        """Make a model that there is the one that queries use."""
+        with self.atomic():
+            self._use_model(key)
+
+    def _use_model(self, key: int) -> None:
+        self.connection.execute("UPDATE model SET current = (id = ?)", (key,))
+
+    def _add_model(self, model: Model) -> int:
         source = model.source
         weights = None if source.weights is None else os.fsencode(source.weights)
-        with self.atomic():
-            self.connection.execute("UPDATE model SET current = 0")
-            self.connection.execute(
-                "INSERT INTO model"
-                " (fingerprint, name, weights, dim, logit_scale, logit_bias, preprocessing, current)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (fingerprint) DO UPDATE"
-                " SET name = excluded.name, weights = excluded.weights, current = 1",
-                (
-                    model.fingerprint,
-                    source.name,
-                    weights,
-                    model.dim,
-                    model.logit_scale,
-                    model.logit_bias,
-                    json.dumps(asdict(model.preprocessing)),
-                ),
-            )
-            (key,) = self.connection.execute("SELECT id FROM model WHERE current").fetchone()
+        (key,) = self.connection.execute(
+            "INSERT INTO model (fingerprint, name, weights, dim, logit_scale, logit_bias, preprocessing)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE"
+            " SET name = excluded.name, weights = excluded.weights RETURNING id",
+            (
+                model.fingerprint,
+                source.name,
+                weights,
+                model.dim,
+                model.logit_scale,
+                model.logit_bias,
+                json.dumps(asdict(model.preprocessing)),
+            ),
+        ).fetchone()
         return int(key)
 
     # -- roots -------------------------------------------------------------------------------
@@ -636,9 +657,13 @@ class Catalog:
 
     def _record_frames(self, item: Arrival, video: int, model: int | None) -> int:
         """What a video shows, instead of what was known of it."""
-        if item.facts is None:
-            raise ValueError(f"frames without facts: {item.path!r}")
         execute, added = self.connection.execute, 0
+        if item.facts is None:  # it stays what it is, and gets embeddings of another model
+            for frame in item.frames:
+                (content,) = execute("SELECT id FROM content WHERE hash = ?", (frame.hash,)).fetchone()
+                is_new = self._embed(content, model, frame.vector)
+                added += is_new if content == video else 0
+            return added
         execute("DELETE FROM frame WHERE video = ?", (video,))
         for frame in item.frames:
             (content,) = execute(_DESCRIBE, (frame.hash, *_columns(*item.facts))).fetchone()

@@ -82,7 +82,7 @@ _DANGLING = {
     "skipped": "root NOT IN (SELECT id FROM root)",
     "projection": "model NOT IN (SELECT id FROM model)",
     "content_tag": "content NOT IN (SELECT id FROM content) OR tag NOT IN (SELECT id FROM tag)",
-    "tagged": "content NOT IN (SELECT id FROM content)",
+    "tagged": "content NOT IN (SELECT id FROM content) OR model NOT IN (SELECT id FROM model)",
     "concept": "model NOT IN (SELECT id FROM model)",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clipsearch.catalog.catalog import MISSING
 from clipsearch.catalog.connection import spoken_errors
 from clipsearch.catalog.scope import subtree
 
@@ -29,6 +30,11 @@ _GONE = """
     AND NOT EXISTS (SELECT 1 FROM unlisted WHERE unlisted.root = {table}.root
                     AND {table}.path >= unlisted.low AND {table}.path < unlisted.high)
 """
+
+_UNEMBEDDED = (
+    "JOIN photo ON photo.root = seen.root AND photo.path = seen.path"
+    f" AND photo.size = seen.size AND photo.mtime_ns = seen.mtime_ns WHERE {MISSING}"
+)
 
 # A photo row at or below a path in `doubted`: `0` is the byte after `/`.
 _BELOW = (
@@ -162,18 +168,33 @@ class Diff:
             " WHERE skipped.root = seen.root AND skipped.path = seen.path"
             " AND skipped.size = seen.size AND skipped.mtime_ns = seen.mtime_ns)"
         )
+        return self._files(
+            "LEFT JOIN photo ON photo.root = seen.root AND photo.path = seen.path"
+            " WHERE (photo.id IS NULL OR photo.size != seen.size OR photo.mtime_ns != seen.mtime_ns)"
+            f"{left_alone}"
+        )
+
+    def count_missing(self, model: int) -> int:
+        """Files that were walked and are in the catalog, but without an embedding under a model."""
+        with spoken_errors(self._catalog.path):
+            sql = f"SELECT count(*) FROM seen {_UNEMBEDDED}"
+            return int(self._connection.execute(sql, (model, model)).fetchone()[0])
+
+    def missing(self, model: int) -> Iterator[PendingFile]:
+        """These files, by root and path."""
+        return self._files(_UNEMBEDDED, model, model)
+
+    def _files(self, which: str, *values: int) -> Iterator[PendingFile]:
         sql = (
             "SELECT seen.root, root.path, seen.path, seen.size, seen.mtime_ns, photo.content"
-            " FROM seen JOIN root ON root.id = seen.root"
-            " LEFT JOIN photo ON photo.root = seen.root AND photo.path = seen.path"
-            " WHERE (photo.id IS NULL OR photo.size != seen.size OR photo.mtime_ns != seen.mtime_ns)"
-            f"{left_alone} AND (seen.root, seen.path) > (?, ?) ORDER BY seen.root, seen.path LIMIT ?"
+            f" FROM seen JOIN root ON root.id = seen.root {which}"
+            " AND (seen.root, seen.path) > (?, ?) ORDER BY seen.root, seen.path LIMIT ?"
         )
         # In pages, because batches are committed (and rows of `photo` change) while this is read.
         last: tuple[int, bytes] = (0, b"")
         while True:
             with spoken_errors(self._catalog.path):
-                rows = self._connection.execute(sql, (*last, _BATCH)).fetchall()
+                rows = self._connection.execute(sql, (*values, *last, _BATCH)).fetchall()
             for row in rows:
                 yield PendingFile(*row)
             if len(rows) < _BATCH:

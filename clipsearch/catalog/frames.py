@@ -82,6 +82,18 @@ def frame_of(catalog: Catalog, video: int, digits: str) -> tuple[bytes, float] |
         return next((one for one in found if one[0].hex().startswith(digits)), None)
 
 
+def times_of(catalog: Catalog, digest: bytes) -> tuple[float, ...]:
+    """When the frames of the video with this hash are shown, ascending; none where any of them is lost."""
+    rows = catalog.rows(
+        "SELECT seconds, total FROM frame JOIN content ON content.id = video WHERE content.hash = ?"
+        " ORDER BY seconds",
+        (digest,),
+    )
+    with sound_values(catalog.path):
+        times = tuple(float(seconds) for seconds, _ in rows)
+        return times if all(total == len(rows) for _, total in rows) else ()
+
+
 def videos(catalog: Catalog) -> NDArray[np.int64]:
     """Ids of the contents that are videos, ascending."""
     rows = catalog.rows("SELECT DISTINCT video FROM frame ORDER BY video")

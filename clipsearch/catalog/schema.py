@@ -209,6 +209,14 @@ def _frames(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX frame_video ON frame (video)")
 
 
+def _several_models(connection: sqlite3.Connection) -> None:
+    """Models stand side by side: the embeddings of one are found without those of another; so are tags."""
+    # Without it, what is newer than one model's files is looked for among all that another one has.
+    connection.execute("CREATE INDEX embedding_model ON embedding (model)")
+    connection.execute("ALTER TABLE tagged ADD COLUMN model INTEGER REFERENCES model")  # that was asked
+    connection.execute("UPDATE tagged SET model = (SELECT id FROM model WHERE current)")
+
+
 # Number n of this list makes version n + 1. Entries are never edited once released, only appended.
 MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _first_tables,
@@ -219,6 +227,7 @@ MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
     _tags_and_concepts,
     _written,
     _frames,
+    _several_models,
 )
 VERSION = len(MIGRATIONS)
 

@@ -42,9 +42,12 @@ def _contents(catalog: Catalog, condition: str, scope: Scope) -> NDArray[np.int6
 
 
 def record_tags(
-    catalog: Catalog, contents: Sequence[int], chosen: Sequence[Sequence[tuple[str, float]]]
+    catalog: Catalog, model: int, contents: Sequence[int], chosen: Sequence[Sequence[tuple[str, float]]]
 ) -> None:
-    """Commit one batch: the tags of each content, with their probabilities, instead of those it had."""
+    """Commit one batch: the tags of each content, with their probabilities, instead of those it had.
+
+    The model is the one whose embeddings were held against the words.
+    """
     with catalog.atomic():
         execute, many = catalog.connection.execute, catalog.connection.executemany
         names = {name for tags in chosen for name, _ in tags}
@@ -59,7 +62,10 @@ def record_tags(
                 for name, probability in tags
             ],
         )
-        many("INSERT OR IGNORE INTO tagged (content) VALUES (?)", [(content,) for content in contents])
+        many(
+            "INSERT OR REPLACE INTO tagged (content, model) VALUES (?, ?)",
+            [(content, model) for content in contents],
+        )
 
 
 def look_again(catalog: Catalog, scope: Scope) -> None:
@@ -79,10 +85,11 @@ def drop_tags(catalog: Catalog, scope: Scope) -> None:
                 f"DELETE FROM {table} WHERE content IN (SELECT content FROM photo WHERE {scope.where})",
                 scope.values,
             )
-        _drop_unused(catalog)
+        drop_unused(catalog)
 
 
-def _drop_unused(catalog: Catalog) -> None:
+def drop_unused(catalog: Catalog) -> None:
+    """Forget tags that nothing has; within a transaction."""
     catalog.connection.execute("DELETE FROM tag WHERE id NOT IN (SELECT tag FROM content_tag)")
 
 

@@ -32,7 +32,8 @@ COMMANDS = {
     "export": ("export",),
     "cluster": ("cluster",),
     "importing": ("import",),
-    "manage": ("status", "optimize", "forget", "relocate", "models"),
+    "manage": ("status", "optimize", "forget", "relocate"),
+    "models": ("models",),
     "doctor": ("doctor",),
     "demo": ("demo",),
 }

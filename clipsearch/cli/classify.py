@@ -14,7 +14,7 @@ from clipsearch.cli.collecting import NOT_COLLECTED, Collected, sorted_out
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
 from clipsearch.cli.labels import parse_labels
-from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
+from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, WithModel, examples
 from clipsearch.cli.predictions import Tally, write_prediction_table
 from clipsearch.cli.progress import open_library
 from clipsearch.cli.render import chosen, write_records
@@ -93,6 +93,7 @@ def classify(
     showing: Shown = NOT_SHOWN,
     plot: Plot = None,
     sorting: Collected = NOT_COLLECTED,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Tell photos apart by labels you name.
@@ -108,7 +109,7 @@ def classify(
     tally = Tally(choices)
     surest = Surest(choices) if showing or plot_file else None
     places: list[tuple[str, Path]] = []
-    with open_library(library) as opened:
+    with open_library(library, model=model) as opened:
         predictions = opened.classify(
             choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, filters=filters
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
-from clipsearch.cli.options import AsJson, LibraryFolder, examples
+from clipsearch.cli.options import AsJson, LibraryFolder, WithModel, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import write_json
 from clipsearch.cli.table import Column, Table
@@ -48,6 +48,7 @@ def learn(
         list[Path] | None,
         typer.Option(metavar="PATH", help="Photos that do not, though one might think so."),
     ] = None,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Learn a concept from photos that show it.
@@ -55,7 +56,7 @@ def learn(
     A few photos are enough; more are better, and so are some --unlike it.
     A concept of the same name is replaced. No photo is changed.
     """
-    with Reporter() as reporter, open_library(library, reporter) as opened:
+    with Reporter() as reporter, open_library(library, reporter, model) as opened:
         known, is_new = opened.learn(name, like, unlike or (), progress=reporter.work)
     learned = "Learned" if is_new else "Learned anew"
     away = f" and {count(known.unliked, 'photo')} unlike it" if known.unliked else ""
@@ -65,9 +66,9 @@ def learn(
     return Exit.DONE
 
 
-def show(as_json: AsJson = False, library: LibraryFolder = None) -> int:
+def show(as_json: AsJson = False, model: WithModel = None, library: LibraryFolder = None) -> int:
     """List the concepts of the library."""
-    with open_library(library) as opened:
+    with open_library(library, model=model) as opened:
         known = opened.concepts()
     if as_json:
         write_json(known)
@@ -88,9 +89,9 @@ def show(as_json: AsJson = False, library: LibraryFolder = None) -> int:
     return Exit.DONE
 
 
-def forget(name: Annotated[str, _NAME], library: LibraryFolder = None) -> int:
+def forget(name: Annotated[str, _NAME], model: WithModel = None, library: LibraryFolder = None) -> int:
     """Forget a concept; the photos that it was learned from stay as they are."""
-    with open_library(library) as opened:
+    with open_library(library, model=model) as opened:
         gone = opened.forget_concept(name)
     console().print(f"Forgot @{gone}.")
     return Exit.DONE

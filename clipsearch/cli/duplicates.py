@@ -11,7 +11,7 @@ import typer
 from clipsearch.cli.collecting import chosen_folder, put
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
-from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
+from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, WithModel, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.table import Column, Table
@@ -104,6 +104,7 @@ def duplicates(
     ] = False,
     output: OutputFormat = None,
     null: Null = False,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Find photos that are there more than once.
@@ -118,7 +119,7 @@ def duplicates(
     folder = chosen_folder({"--link-to": link_to, "--move-to": move_to}, dry_run=dry_run)
     if not (exact or similar or bursts):
         exact = similar = True
-    with Reporter() as reporter, open_library(library, reporter) as opened:
+    with Reporter() as reporter, open_library(library, reporter, model) as opened:
         groups = opened.duplicates(
             exact=exact, similar=similar, bursts=bursts, gap=gap, filters=filters, progress=reporter.work
         )

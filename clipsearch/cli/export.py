@@ -11,7 +11,7 @@ import typer
 
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
-from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, examples
+from clipsearch.cli.options import Format, LibraryFolder, Null, OutputFormat, WithModel, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.terminal import console, remark
@@ -65,6 +65,7 @@ def export(
     filters: Filtered = NO_FILTERS,
     output: OutputFormat = None,
     null: Null = False,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Write what is known of each photo: path, date, size, camera, place.
@@ -74,10 +75,10 @@ def export(
     if to is not None:
         if vectors is not None or output is not None or null:
             raise UsageError("--to goes with no other output", "run export twice")
-        return _send(to, filters, library)
+        return _send(to, filters, library, model)
     form = chosen(output, null=null)
     reporter = Reporter()
-    with open_library(library, reporter) as opened, ExitStack() as stack:
+    with open_library(library, reporter, model) as opened, ExitStack() as stack:
         blocks = opened.export(filters)
         total = opened.status().photos
         if vectors is not None:
@@ -92,9 +93,9 @@ def export(
     return Exit.DONE
 
 
-def _send(to: str, filters: Filters, library: Path | None) -> int:
+def _send(to: str, filters: Filters, library: Path | None, model: str | None) -> int:
     reporter = Reporter()
-    with open_library(library, reporter) as opened:
+    with open_library(library, reporter, model) as opened:
         total = opened.status().photos
         written = opened.send(
             to, filters, progress=lambda done: reporter.work("sending", "photos", done, total)

@@ -19,6 +19,7 @@ from clipsearch.cli.options import (
     OnlyMatches,
     OutputFormat,
     Subtract,
+    WithModel,
     examples,
 )
 from clipsearch.cli.progress import open_for_search
@@ -81,6 +82,7 @@ def search(
     null: Null = False,
     showing: Shown = NOT_SHOWN,
     collecting: Collected = NOT_COLLECTED,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Find photos by describing them.
@@ -91,7 +93,7 @@ def search(
     (with --text, those that its words fit best).
     """
     form = chosen(output, null=null)
-    with open_for_search(library) as opened:
+    with open_for_search(library, model) as opened:
         if filters and not (query or add or subtract or min_score is not None or only_matches or blend):
             matches = opened.newest(filters, limit=limit)
         else:
@@ -125,6 +127,7 @@ def similar(
     null: Null = False,
     showing: Shown = NOT_SHOWN,
     collecting: Collected = NOT_COLLECTED,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Find photos that look like a picture.
@@ -133,7 +136,7 @@ def similar(
     taken, path.
     """
     form = chosen(output, null=null)
-    with open_for_search(library) as opened:
+    with open_for_search(library, model) as opened:
         matches = opened.similar(
             image,
             add=add or (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
@@ -46,7 +47,7 @@ def register(app: typer.Typer) -> None:
             "clipsearch index ~/Photos /media/archive",
             "clipsearch index                      # bring all folders up to date",
             'clipsearch index ~/Photos --exclude "*.tif" --exclude "**/rejected/**"',
-            "clipsearch index ~/Photos --model multilingual --library ~/other-library",
+            "clipsearch index --model multilingual # embed them by another model, too",
         )
     )(index)
 
@@ -60,8 +61,8 @@ def index(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model of a new library: a preset of [cyan]clipsearch models[/cyan], NAME/PRETRAINED, "
-            "hf-hub:ORG/REPO or a folder.",
+            help="Model of a new library, or one more of this: a preset of [cyan]clipsearch models[/cyan], "
+            "NAME/PRETRAINED, hf-hub:ORG/REPO or a folder.",
             metavar="NAME",
             rich_help_panel="Model",
         ),
@@ -107,7 +108,7 @@ def index(
     elif _saw_nothing(report):
         remark("no photos found")
     else:
-        _summarise(report)
+        _summarise(report, _again(model, weights))
     if report.interrupted:
         return Exit.INTERRUPTED
     return Exit.NOTHING_FOUND if _saw_nothing(report) else Exit.DONE
@@ -159,7 +160,14 @@ def _saw_nothing(report: IndexReport) -> bool:
     return not (counted(report) or report.offline or report.unreadable or report.interrupted)
 
 
-def _summarise(report: IndexReport) -> None:
+def _again(model: str | None, weights: Path | None) -> str:
+    """What to type to go on with a run."""
+    named = {"--model": model, "--weights": None if weights is None else str(weights)}
+    options = [f"{name} {shlex.quote(value)}" for name, value in named.items() if value is not None]
+    return " ".join(["clipsearch index", *options])
+
+
+def _summarise(report: IndexReport, again: str) -> None:
     from rich.text import Text
 
     out = console()
@@ -180,7 +188,7 @@ def _summarise(report: IndexReport) -> None:
     _list(report.offline, "empty or offline, photos kept")
     _list(report.unreadable, "not readable, photos kept")
     if report.interrupted:
-        out.print("Run `clipsearch index` again to go on.")
+        out.print(Text(f"Run `{again}` again to go on."))
 
 
 def _headline(report: IndexReport) -> str:

@@ -1,4 +1,4 @@
-"""`clipsearch status`, `optimize`, `forget`, `relocate` and `models`."""
+"""`clipsearch status`, `optimize`, `forget` and `relocate`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipsearch.cli.exits import Exit
-from clipsearch.cli.options import AsJson, Format, LibraryFolder, Null, examples
+from clipsearch.cli.options import AsJson, Format, LibraryFolder, Null, WithModel, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import write_json, write_records
-from clipsearch.cli.report import print_models, print_skipped, print_status
+from clipsearch.cli.report import print_skipped, print_status
 from clipsearch.cli.terminal import console, remark, shown
 from clipsearch.cli.wording import count, duration
 from clipsearch.errors import UsageError
@@ -36,9 +36,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("clipsearch forget ~/Photos/old"))(forget)
     app.command(epilog=examples("clipsearch relocate /media/old-disk/Photos /media/new-disk/Photos"))(
         relocate
-    )
-    app.command(epilog=examples("clipsearch models", "clipsearch index ~/Photos --model multilingual"))(
-        models
     )
 
 
@@ -77,6 +74,7 @@ def _write_skipped(files: Sequence[SkippedFile], *, as_json: bool, null: bool) -
 def optimize(
     exact: Annotated[bool, typer.Option("--exact", help="Undo it: compare with every photo again.")] = False,
     as_json: AsJson = False,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> None:
     """Make searches in a library of millions faster, at the price of a rare match missed.
@@ -84,7 +82,7 @@ def optimize(
     Similar photos are brought together, and a search looks only where the best matches are likely.
     Ctrl-C leaves the library as it was.
     """
-    with Reporter() as reporter, open_library(library, reporter) as opened:
+    with Reporter() as reporter, open_library(library, reporter, model) as opened:
         report = opened.optimize(exact=exact, progress=partial(reporter.work, "grouping", "photos"))
     write_json(report) if as_json else console().print(_optimized(report, exact=exact))
 
@@ -124,19 +122,3 @@ def relocate(
     with open_library(library) as opened:
         photos = opened.relocate(old, new)
     console().print(f"{count(photos, 'photo')} carried over from {shown(old)} to {shown(new)}.")
-
-
-def models(as_json: AsJson = False) -> None:
-    """List the recommended models, and those that are prepared on this machine.
-
-    Any other model that OpenCLIP can load works too: NAME/PRETRAINED, hf-hub:ORG/REPO, a local folder,
-    or an architecture with --weights FILE.
-    """
-    from clipsearch.encoders.opening import prepared_models
-    from clipsearch.encoders.registry import PRESETS
-
-    presets, prepared = list(PRESETS.values()), prepared_models()
-    if as_json:
-        write_json({"presets": presets, "prepared": prepared})
-    else:
-        print_models(presets, prepared)

@@ -42,6 +42,15 @@ LibraryFolder = Annotated[
         rich_help_panel="Library",
     ),
 ]
+WithModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Another model of the library than its default one; see [cyan]clipsearch models[/cyan].",
+        rich_help_panel="Library",
+    ),
+]
 Add = Annotated[
     list[str] | None,
     typer.Option(

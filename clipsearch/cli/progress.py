@@ -37,22 +37,27 @@ _ASCII_SIGNS = ("|/-\\", "#", ".")
 
 
 @contextmanager
-def open_library(folder: Path | None, reporter: Reporter | None = None) -> Iterator[Library]:
+def open_library(
+    folder: Path | None, reporter: Reporter | None = None, model: str | None = None
+) -> Iterator[Library]:
     """The library a command works on, telling of its progress on standard error."""
     from clipsearch.library import Library
 
-    with reporter or Reporter() as active, Library.open(folder, listeners=active.listeners) as library:
+    with (
+        reporter or Reporter() as active,
+        Library.open(folder, model=model, listeners=active.listeners) as library,
+    ):
         yield library
 
 
 @contextmanager
-def open_for_search(folder: Path | None) -> Iterator[WarmLibrary]:
+def open_for_search(folder: Path | None, model: str | None = None) -> Iterator[WarmLibrary]:
     """The library to search, which a server may hold open; telling of its progress likewise."""
     from clipsearch.address import place_of
     from clipsearch.warm import WarmLibrary
 
     with Reporter() as reporter:
-        yield WarmLibrary(place_of(folder), reporter.listeners)
+        yield WarmLibrary(place_of(folder), reporter.listeners, model)
 
 
 class Reporter:

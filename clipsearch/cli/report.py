@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from clipsearch.encoders.opening import PreparedModel
     from clipsearch.encoders.registry import Preset
-    from clipsearch.types import Examination, IndexReport, LibraryStatus, Model, SkippedFile
+    from clipsearch.types import Examination, IndexReport, LibraryModel, LibraryStatus, Model, SkippedFile
 
 
 def print_status(held: LibraryStatus) -> None:
@@ -25,6 +25,7 @@ def print_status(held: LibraryStatus) -> None:
     facts = {
         "library": shown(held.path),
         "model": _model(held.model),
+        "beside it": "; ".join(map(_other, held.others)),
         "photos": _photos(held),
         "skipped": f"{count(held.skipped, 'file')}, see `clipsearch status --skipped`"
         if held.skipped
@@ -117,6 +118,30 @@ def print_models(presets: Sequence[Preset], prepared: Sequence[PreparedModel]) -
         out.print(f"  {harmless(model.name)}", Text(f"{size(model.size)}{slow}", "dim"))
 
 
+def print_library_models(models: Sequence[LibraryModel]) -> None:
+    """The models of a library, the default one first."""
+    if not models:
+        return
+    console().print("\nof this library")
+    states = [_state(one) for one in models]
+    table = Table(
+        [
+            Column("photos", max(len(f"{one.photos:,}") for one in models), "cyan", right=True),
+            Column("size", max(len(size(one.bytes)) for one in models), right=True),
+            Column("state", max(map(len, states))),
+        ],
+        "model",
+        aligned=True,
+    )
+    for one, state in zip(models, states, strict=True):
+        table.row([f"{one.photos:,}", size(one.bytes), state], harmless(str(one.source)))
+
+
+def _state(model: LibraryModel) -> str:
+    lacks = f"lacks {model.missing:,}" if model.missing else ""
+    return ", ".join(filter(None, ["default" if model.is_default else "", lacks])) or "complete"
+
+
 def _photos(held: LibraryStatus) -> str:
     copies = held.photos - held.contents
     parts = [count(copies, "copy", "copies")] if copies > 0 else []
@@ -133,6 +158,11 @@ def _sizes(held: LibraryStatus) -> str:
 
 def _model(model: Model | None) -> str:
     return "" if model is None else f"{harmless(str(model.source))}, {model.dim} dimensions"
+
+
+def _other(model: LibraryModel) -> str:
+    lacks = f", lacks {count(model.missing, 'photo')}" if model.missing else ""
+    return f"{harmless(str(model.source))}, {model.dim} dimensions, {size(model.bytes)}{lacks}"
 
 
 def _run(run: IndexReport) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from clipsearch.cli.exits import Exit
 from clipsearch.cli.filtering import NO_FILTERS, Filtered, filtered
-from clipsearch.cli.options import Format, LibraryFolder, OutputFormat, examples
+from clipsearch.cli.options import Format, LibraryFolder, OutputFormat, WithModel, examples
 from clipsearch.cli.progress import Reporter, open_library
 from clipsearch.cli.render import write_records
 from clipsearch.cli.table import Column, Table
@@ -62,6 +62,7 @@ def tag(
     ] = False,
     filters: Filtered = NO_FILTERS,
     output: OutputFormat = None,
+    model: WithModel = None,
     library: LibraryFolder = None,
 ) -> int:
     """Give photos the everyday words that fit them.
@@ -80,7 +81,7 @@ def tag(
         },
         output=output,
     )
-    with Reporter() as reporter, open_library(library, reporter) as opened:
+    with Reporter() as reporter, open_library(library, reporter, model) as opened:
         if listed:
             return _list(opened.tags(filters), output or Format.TABLE)
         if photos:

@@ -57,5 +57,5 @@ def advice(texts: Sequence[str], source: ModelSource) -> str | None:
     writing = " and ".join(names)
     return (
         f"{source} knows little of {writing} writing; {preset.name} was trained on it: "
-        f"clipsearch index FOLDER --model {preset.name} --library DIR"
+        f"clipsearch index --model {preset.name}"
     )

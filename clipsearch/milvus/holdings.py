@@ -107,6 +107,9 @@ class MilvusHoldings:
     def tell_again(self) -> None:
         """See `Holdings.tell_again`; nothing is told of a collection."""
 
+    def renew(self) -> None:
+        """See `Holdings.renew`; there is no other model."""
+
     def model(self) -> tuple[int, Model]:
         """See `Holdings.model`; a collection has one."""
         return 1, self._model

@@ -31,6 +31,7 @@ from clipsearch.photos.worker import (
 from clipsearch.types import Metadata, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
@@ -105,14 +106,14 @@ class Decoder:
             return open_upright(data, at_least=at_least)
         return Image.fromarray(_pixels(*self._ask({"at_least": at_least}, data)))
 
-    def film(self, path: bytes, preprocessing: Preprocessing) -> Film:
+    def film(self, path: bytes, preprocessing: Preprocessing, at: Sequence[float] = ()) -> Film:
         """As `video.film`.
 
         Raises:
             PhotoError: As there; or decoding took too long, or crashed.
             OSError: There is no process to decode in, or the file cannot be read.
         """
-        request = {"preprocessing": asdict(preprocessing), "seconds": None}
+        request = {"preprocessing": asdict(preprocessing), "seconds": None, "at": list(at)}
         reply, body = self._ask(request, path, self._video_limit(path), "video")
         metadata = _metadata(**reply["metadata"])
         pixels = _pixels(reply, body)

@@ -25,7 +25,7 @@ from clipsearch.photos.framing import frame, framing
 from clipsearch.types import Metadata, Place, Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,11 +82,17 @@ class Film:
     metadata: Metadata
 
 
-def film(path: bytes, preprocessing: Preprocessing) -> Film:
+def film(path: bytes, preprocessing: Preprocessing, at: Sequence[float] = ()) -> Film:
     """Look through a video.
 
     Frames of one colour, and those that show the same as the one before, are left out, unless there is no
     other.
+
+    Args:
+        path: The video.
+        preprocessing: What for.
+        at: Take the frames of these times instead, ascending, if they are all there: how alike two frames
+            are hangs a little on the size at which they are seen.
 
     Raises:
         PhotoError: It is no video, is damaged, shows nothing, has too many pixels; or PyAV is not installed.
@@ -96,15 +102,21 @@ def film(path: bytes, preprocessing: Preprocessing) -> Film:
         return framing(*size, preprocessing).resized
 
     with _opened(path) as video:
-        kept = _Kept()
+        kept, wanted = _Kept(), {round(1000 * seconds) for seconds in at}
+        chosen: list[NDArray[np.uint8]] = []
         size = (0, 0)
         for seconds, decoded in video.scenes():
             picture, size = video.upright(decoded, needed)
             extent = (0.0, 0.0, float(picture.width), float(picture.height))
             plan = framing(*picture.size, preprocessing)
-            kept.add(seconds, picture, frame(picture, extent, plan, preprocessing, reduced=True))
+            pixels = frame(picture, extent, plan, preprocessing, reduced=True)
+            kept.add(seconds, picture, pixels)
+            if round(1000 * seconds) in wanted:
+                chosen.append(pixels)
         if not kept.seconds:
             raise PhotoError(video.failure or "no pictures in this video")
+        if at and len(chosen) == len(at):
+            return Film(tuple(at), np.stack(chosen), *size, video.metadata())
         return Film(tuple(kept.seconds), np.stack(kept.pixels), *size, video.metadata())
 
 

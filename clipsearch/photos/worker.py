@@ -124,7 +124,7 @@ def _answer_video(request: dict[str, Any], path: bytes) -> Message:
     if "preprocessing" not in request:
         picture = np.asarray(frame_at(path, request["seconds"], request["at_least"]))
         return {"shape": picture.shape}, picture.tobytes()
-    found = film(path, Preprocessing(**request["preprocessing"]))
+    found = film(path, Preprocessing(**request["preprocessing"]), request["at"])
     facts = {"width": found.width, "height": found.height, "metadata": _described(found.metadata)}
     return {"shape": found.pixels.shape, "seconds": found.seconds, **facts}, found.pixels.tobytes()
 

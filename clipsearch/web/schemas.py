@@ -177,6 +177,7 @@ class StatusRecord(_Record):
     grouped_rows: int
     last_run: dict[str, Any] | None
     videos: Annotated[int, Field(description="Of the photos.")]
+    others: Annotated[list[dict[str, Any]], Field(description="Models beside the one that answers.")]
 
 
 class ArchiveRequest(_Record):
