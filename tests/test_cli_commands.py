@@ -185,7 +185,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert main(arguments) == 130
     captured = capsysbinary.readouterr()
     assert captured.out.decode().startswith("Stopped early")
-    assert b"Run `clipsearch index` again to go on." in captured.out
+    assert f"Run `clipsearch index --model {indexed.model}` again to go on." in captured.out.decode()
     monkeypatch.setattr(Reporter, "index", show)
     report = answer_json(capsysbinary, "index", "--json", "--device", "cpu")
     assert not report["interrupted"]

@@ -102,7 +102,8 @@ def library(photos: Path, builtin_cache: Path, tmp_path_factory: pytest.TempPath
     clipsearch(where, "index", str(photos), "--model", "builtin", cache=builtin_cache)
     with Catalog(where, write=True) as catalog:
         flowers = [one.content for one in catalog.newest(Scope(), 100) if "flowers" in one.path.parts]
-        record_tags(catalog, flowers, [[("flower", 0.9), ("plant", 0.6)]] * len(flowers))
+        model, _ = catalog.current_model()
+        record_tags(catalog, model, flowers, [[("flower", 0.9), ("plant", 0.6)]] * len(flowers))
     write(where, "words", {"03.jpg": "INVOICE 2023"})
     write(where, "caption", {"03.jpg": "a box", "04.jpg": "a box with an invoice"})
     return where

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
+from mean_color import MODEL, MeanColor
 
 from clipsearch import Library, tagging
 from clipsearch.catalog.catalog import FILE_NAME
 from clipsearch.cli import main
 from clipsearch.tagger import MOST, builtin_vocabulary, tagger
-from tests.mean_color import MODEL, MeanColor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
