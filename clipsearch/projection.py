@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsearch.half_units import are_units
-from clipsearch.stores.exact import ExactStore, best
+from clipsearch.stores.exact import ExactStore, merged
 from clipsearch.vector_files import open_store
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ class Projection:
             if not self._agrees(parts[number], query):
                 self._stores[number] = self._instead(self._files.pop(number))
                 parts[number] = self._stores[number].search(query, k, among)
-        return best(
-            np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]), k
-        )
+        return merged(parts, k)
 
     def _agrees(self, found: Neighbors, query: NDArray[np.float32]) -> bool:
         """Whether the best that a file has found are in the catalog what the file says they are.

@@ -13,7 +13,7 @@ import numpy as np
 from clipsearch.stores import Neighbors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,6 +47,13 @@ class ExactStore:
         """See `VectorStore.blocks`."""
         for start in range(0, len(self._ids), size):
             yield self._ids[start : start + size], self._vectors[start : start + size]
+
+
+def merged(parts: Sequence[Neighbors], k: int) -> Neighbors:
+    """The k best of what several searches have found, as `best`."""
+    return best(
+        np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]), k
+    )
 
 
 def best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Neighbors:

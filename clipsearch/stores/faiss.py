@@ -18,7 +18,7 @@ import numpy as np
 
 from clipsearch.machine import usable_cores
 from clipsearch.stores import Neighbors
-from clipsearch.stores.exact import best
+from clipsearch.stores.exact import best, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -71,10 +71,7 @@ class FaissStore:
                 near = found(part, query, k, faiss.SearchParameters(sel=chosen))
             return Neighbors(ids[start + near.ids], near.scores)
 
-        near = self._run(scan)
-        return best(
-            np.concatenate([one.ids for one in near]), np.concatenate([one.scores for one in near]), k
-        )
+        return merged(self._run(scan), k)
 
     def _run(self, scan: Callable[[int, Any], Neighbors]) -> list[Neighbors]:
         if len(self._parts) == 1:
