@@ -209,7 +209,7 @@ def test_changed_weights_are_another_model(known: Path, tmp_path: Path) -> None:
     assert opened(known).model.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize("harm", ["missing", "garbage"])
+@pytest.mark.parametrize("harm", [pytest.param("missing", marks=pytest.mark.slow), "garbage"])
 def test_damaged_tower_in_the_cache_is_made_again(known: Path, harm: str) -> None:
     encoder = opened(known)
     images = precision.natural_pictures(3, (32, 32))

@@ -17,6 +17,7 @@ import onnx
 import torch
 
 from clipsearch.encoders import cache
+from clipsearch.encoders.attention import lean_attention
 from clipsearch.encoders.onnx import OnnxTextEncoder
 from clipsearch.encoders.openclip import embed_ids, quiet
 from clipsearch.encoders.quantize import quantize
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from clipsearch.types import Listeners
 
 COSINE = 0.9999  # of every checked text to torch
-_OPSET = 18
+_OPSET = 20
 _CHECKED = (
     "",
     "a",
@@ -121,7 +122,7 @@ def export_text_tower(network: Any, folder: Path, ids: NDArray[np.int64], *, tri
     sizes = {0: torch.export.Dim("batch")}
     if trims:
         sizes[1] = torch.export.Dim("length", min=2, max=context - 1)
-    with _draft(folder) as raw:
+    with _draft(folder) as raw, lean_attention(network):
         _save(
             _TextTower(network, trims=trims).eval(),
             example,

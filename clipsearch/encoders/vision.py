@@ -8,6 +8,8 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch.nn import functional
 
+from clipsearch.encoders.attention import first_attends, self_attention
+
 if TYPE_CHECKING:
     from clipsearch.types import Preprocessing
 
@@ -81,9 +83,9 @@ class ClassTokenTransformer(torch.nn.Module):
         *blocks, last = visual.transformer.resblocks
         tokens = visual.ln_pre(self._embedded(images))
         for block in blocks:
-            tokens = tokens + block.ls_1(_self_attention(block.attn, block.ln_1(tokens)))
+            tokens = tokens + block.ls_1(self_attention(block.attn, block.ln_1(tokens)))
             tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-        pooled = tokens[:, 0] + last.ls_1(_first_attends(last.attn, last.ln_1(tokens)))
+        pooled = tokens[:, 0] + last.ls_1(first_attends(last.attn, last.ln_1(tokens)))
         pooled = pooled + last.ls_2(last.mlp(last.ln_2(pooled)))
         pooled = visual.ln_post(pooled)
         return functional.normalize(pooled if visual.proj is None else pooled @ visual.proj, dim=-1)
@@ -98,25 +100,3 @@ class ClassTokenTransformer(torch.nn.Module):
         token = visual.class_embedding.expand(count, 1, -1)
         tokens: torch.Tensor = torch.cat([token, patches], dim=1) + visual.positional_embedding
         return tokens
-
-
-def _self_attention(attention: Any, tokens: torch.Tensor) -> torch.Tensor:
-    count, width, heads = tokens.shape[0], attention.embed_dim, attention.num_heads
-    together = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = together.reshape(count, -1, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind()
-    found = functional.scaled_dot_product_attention(query, key, value)
-    projected: torch.Tensor = attention.out_proj(found.transpose(1, 2).reshape(count, -1, width))
-    return projected
-
-
-def _first_attends(attention: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """What the first token alone gets, `(n, width)`."""
-    count, width, heads = tokens.shape[0], attention.embed_dim, attention.num_heads
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    query = functional.linear(tokens[:, 0], weight[:width], bias[:width])
-    together = functional.linear(tokens, weight[width:], bias[width:])
-    key, value = together.reshape(count, -1, 2, heads, width // heads).permute(2, 0, 3, 1, 4).unbind()
-    query = query.reshape(count, heads, 1, width // heads)
-    found = functional.scaled_dot_product_attention(query, key, value)
-    projected: torch.Tensor = attention.out_proj(found.reshape(count, width))
-    return projected
