@@ -30,6 +30,7 @@ class CatchUp(Indexer):
         catalog: As for `Indexer`, and so are the others.
         model: Id and identity of the model, None where the library does not have it yet.
         open_encoder: See `Indexer`.
+        foretell: See `Indexer`.
         diff: What the run has found.
         listeners: See `Indexer`.
         stop: See `Indexer`.
@@ -44,8 +45,11 @@ class CatchUp(Indexer):
         *,
         listeners: Listeners,
         stop: Callable[[], bool],
+        foretell: Callable[[], Model | None] = lambda: None,
     ) -> None:
-        super().__init__(catalog, model, open_encoder, listeners=listeners, stop=stop, diff=diff)
+        super().__init__(
+            catalog, model, open_encoder, listeners=listeners, stop=stop, foretell=foretell, diff=diff
+        )
         self._unreadable: list[Refusal] = []
 
     def catch_up(self, report: IndexReport) -> IndexReport:

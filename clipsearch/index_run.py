@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clipsearch import vector_files
 from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.models import count_missing, held_models, is_alone
-from clipsearch.encoders.opening import open_image_encoder
+from clipsearch.encoders.opening import foretold_model, open_image_encoder
 from clipsearch.encoders.registry import resolve
 from clipsearch.errors import ModelError, ModelUnavailableError
 from clipsearch.lock import writer_lock
@@ -79,7 +79,14 @@ def refresh(
             known = None  # the run that chose it ended before it had embedded anything
 
         source = known[1].source if known else wanted
-        indexer = Indexer(catalog, known, partial(open_encoder, source), listeners=listeners, stop=stop)
+        indexer = Indexer(
+            catalog,
+            known,
+            partial(open_encoder, source),
+            listeners=listeners,
+            stop=stop,
+            foretell=lambda: foretold_model(source or resolve(DEFAULT_MODEL)),
+        )
         before = {root.id for root in catalog.roots()}
         walks = walks_of(catalog)
         report = indexer.run(walks, retry_skipped=retry_skipped)
@@ -100,7 +107,15 @@ def refresh(
         source = wanted or default.source
         known = next(((key, model) for key, model in catalog.models() if model.source == source), None)
         opened = partial(open_encoder, source)
-        late = CatchUp(catalog, known, opened, indexer.diff, listeners=listeners, stop=stop)
+        late = CatchUp(
+            catalog,
+            known,
+            opened,
+            indexer.diff,
+            listeners=listeners,
+            stop=stop,
+            foretell=partial(foretold_model, source),
+        )
         report = late.catch_up(report)
         if late.model is None:
             return Run(report, default, None)

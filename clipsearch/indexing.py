@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 # Files that need no embedding (moved, copied, refused) are committed at the latest in such groups.
 _COMMIT = 512
+_NO_MODEL = 0  # an id that none has: there are no embeddings of it
 # Files under way before the model is loaded and has said how large its batches are.
 _FIRST_AHEAD = 64
 _SHOW_EVERY_S = 0.1
@@ -69,6 +70,7 @@ class Indexer:
         catalog: Opened for writing; the caller holds the writer's lock.
         model: Id and identity of the library's model, None before its first embedding.
         open_encoder: Loads the model for about so many photos; called only when there are any to embed.
+        foretell: The model that `open_encoder` will load, where that is known: photos are read meanwhile.
         listeners: For progress.
         stop: Asked often; once it says True, what is done is committed and the run ends.
         diff: Where to note what the walk finds; or what another run over the same catalog has found.
@@ -85,11 +87,14 @@ class Indexer:
         *,
         listeners: Listeners,
         stop: Callable[[], bool],
+        foretell: Callable[[], Model | None] = lambda: None,
         diff: Diff | None = None,
     ) -> None:
         self._catalog = catalog
         self.diff = diff or Diff(catalog)
         self._model = model
+        self._expected = None if model is None else model[1]
+        self._foretell = foretell
         self._open_encoder = open_encoder
         self._encoder: ImageEncoder | None = None
         self._listeners = listeners
@@ -191,19 +196,21 @@ class Indexer:
         self._report = replace(self._report, offline=self._report.offline + kept)
 
     def _read_and_embed(self, files: Callable[[int], Iterator[PendingFile]]) -> None:
-        """Take in files, which are asked for once the model's id is known."""
-        if self._model is None:
-            self._load()
-        key, model = self._known_model
+        """Take in files, which are asked for with the id of the model that they lack."""
+        self._expected = expected = self._expected or self._foretell() or self._load().model
+        key = _NO_MODEL if self._model is None else self._model[0]
         self._show("embed", force=True)
-        reader = Reader(self._catalog.path.parent, key, model.preprocessing)
+        reader = Reader(self._catalog.path.parent, key, expected.preprocessing)
         try:
             for item in reader.read(files(key), lambda: 2 * self._batch_size):
+                if self._model is None:
+                    self._load()
                 self._take(item)
                 self._show("embed")
                 if self._interrupted():
                     break
-            self._dispatch()
+            if self._model is not None:
+                self._dispatch()
             while self._under_way:
                 self._commit()
         finally:
@@ -306,10 +313,10 @@ class Indexer:
         """Load the model and hold it against the library's."""
         self._show("load", force=True)
         self._encoder = encoder = self._open_encoder(self._total)
+        if self._expected is not None:
+            check_same(encoder.model, self._expected)
         if self._model is None:
             self._model = (self._take_model(encoder.model), encoder.model)
-        else:
-            check_same(encoder.model, self._model[1])
         return encoder
 
     def _take_model(self, model: Model) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,13 +17,17 @@ from clipsearch.catalog.catalog import Catalog
 from clipsearch.catalog.scope import Scope
 from clipsearch.errors import ModelMismatchError, UsageError
 from clipsearch.indexing import Indexer
+from clipsearch.photos.guarded import Decoder
 from clipsearch.roots import Walk, plan
 from clipsearch.types import IndexProgress, IndexReport, Listeners
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Promised
+
+    from clipsearch.types import Model
 
 COUNTS = ("new", "changed", "moved", "copied", "removed", "unchanged", "skipped", "still_skipped", "embedded")
 
@@ -49,6 +55,14 @@ class Bench:
         with Catalog(self.folder, write=True) as catalog:
             indexer = Indexer(catalog, catalog.current_model(), load, listeners=listeners, stop=stop)
             return indexer.run(plan(catalog, roots, exclude), retry_skipped=retry_skipped)
+
+    def run(self, load: Callable[[int], MeanColor], foretold: Model) -> IndexReport:
+        """The first run, with a model that is known before it is loaded."""
+        with Catalog(self.folder, write=True) as catalog:
+            indexer = Indexer(
+                catalog, None, load, listeners=Listeners(), stop=lambda: False, foretell=lambda: foretold
+            )
+            return indexer.run(plan(catalog, [self.photos], ()), retry_skipped=False)
 
     def known(self) -> dict[str, list[float]]:
         """Path relative to the photos folder, and stored vector, of everything in the catalog."""
@@ -94,6 +108,36 @@ def test_a_second_run_touches_nothing_and_loads_no_model(bench: Bench) -> None:
     bench.index(bench.photos)
     assert counts(bench.index()) == {"unchanged": 5}
     assert (bench.loads, bench.encoder.embedded) == (1, 5)
+
+
+def test_photos_are_read_while_a_model_is_loaded_that_is_foretold(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        bench.paint(f"{number}.png", number)
+    is_read = threading.Event()
+    decode = Decoder.decode
+
+    def decoded(self: Decoder, *given: Any) -> Any:
+        is_read.set()
+        return decode(self, *given)
+
+    def load(_: int) -> MeanColor:
+        assert is_read.wait(60), "nothing is read before the model is there"
+        return bench.encoder
+
+    monkeypatch.setattr(Decoder, "decode", decoded)
+    assert counts(bench.run(load, bench.encoder.model)) == {"new": 5, "embedded": 5}
+    assert set(bench.known()) == bench.on_disk()
+
+
+def test_a_model_that_is_not_the_one_foretold_embeds_nothing(bench: Bench) -> None:
+    bench.paint("1.png", 1)
+    with pytest.raises(ModelMismatchError):
+        bench.run(lambda _: bench.encoder, replace(bench.encoder.model, fingerprint="another"))
+    with Catalog(bench.folder) as catalog:
+        assert (catalog.current_model(), catalog.count_photos()) == (None, 0)
+    assert counts(bench.index(bench.photos)) == {"new": 1, "embedded": 1}
 
 
 def test_renames_copies_deletions_and_edits_are_told_apart_and_only_edits_embedded(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from clipsearch.types import Listeners
 
 if TYPE_CHECKING:
     from clipsearch.encoders import ImageEncoder, TextEncoder
+    from clipsearch.encoders.cache import CachedModel
     from clipsearch.types import Model, ModelSource
 
 
@@ -116,6 +117,12 @@ def open_image_encoder(
     return TowerEncoder(loaded.model, tower, batch_size)
 
 
+def foretold_model(source: ModelSource) -> Model | None:
+    """The model that `open_image_encoder` will open, where the model cache can tell."""
+    cached = _cached(source)
+    return None if cached is None else cached.model
+
+
 def check_same(found: Model, stored: Model) -> None:
     """See that a model that was opened is the one whose embeddings a library holds.
 
@@ -137,12 +144,10 @@ def check_same(found: Model, stored: Model) -> None:
 
 def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder | None:
     """The image encoder as an earlier run has prepared it for this CPU, without torch."""
-    from clipsearch.encoders import cache
-
-    fingerprint = cache.known_model(source)
-    cached = None if fingerprint is None else cache.read(fingerprint)
+    cached = _cached(source)
     if cached is None:
         return None
+    from clipsearch.encoders import cache
     from clipsearch.encoders.images import TowerEncoder
     from clipsearch.encoders.onnx import cpu_hardware, open_image_tower
 
@@ -150,9 +155,16 @@ def _open_prepared(source: ModelSource, batch_size: int | None) -> ImageEncoder 
     if engine is None or not engine.startswith("onnx-"):
         return None
     tower = open_image_tower(cached.model.fingerprint, engine)
+    return None if tower is None else TowerEncoder(cached.model, tower, batch_size)
+
+
+def _cached(source: ModelSource) -> CachedModel | None:
+    from clipsearch.encoders import cache
+
+    fingerprint = cache.known_model(source)
+    cached = None if fingerprint is None else cache.read(fingerprint)
     # The same weights may have been cached under another source.
-    model = replace(cached.model, source=source)
-    return None if tower is None else TowerEncoder(model, tower, batch_size)
+    return None if cached is None else replace(cached, model=replace(cached.model, source=source))
 
 
 def open_text_encoder(
