@@ -345,8 +345,10 @@ def _repair_pages(folder: Path) -> list[str]:
     if checks.only_indexes(problems):
         kept = keep(folder, "damaged")
         with suppress(LibraryDamagedError), Catalog(folder, write=True) as catalog:
+            roots = checks.indexed_roots(catalog.connection)
             with catalog.atomic():
                 catalog.connection.execute("REINDEX")
+            checks.name_roots(catalog, roots)
             if not checks.page_problems(catalog):
                 checks.read_disagreeing_again(catalog, problems)
                 return [f"made the catalog's indexes anew; as it was, it is kept in {kept}"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -16,6 +18,7 @@ from damaged import PHOTOS, Shell, Whole, same
 
 from clipsearch import vector_files
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
+from clipsearch.catalog.connection import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,6 +143,49 @@ def test_no_damage_of_the_catalog_is_answered_with_in_a_thousand(
 ) -> None:
     many(healthy, tmp_path / "library", capfd, count=1000, seed=int(os.environ.get("SEED", "1000")))
     promised("No damage of the catalog ends in a traceback or a silently wrong answer", 1000, "damages")
+
+
+def places_of_root(healthy: Healthy) -> tuple[bytes, list[int]]:
+    """The path of the one root, and where it stands in the catalog's file."""
+    path = os.fsencode(healthy.whole.photos)
+    database = (healthy.whole.library / FILE_NAME).read_bytes()
+    return path, [found.start() for found in re.finditer(re.escape(path), database)]
+
+
+def test_a_root_is_where_its_folder_is_whether_its_row_or_its_index_is_damaged(
+    healthy: Healthy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, places = places_of_root(healthy)
+    assert len(places) >= 2, "a row and an index"
+    for place in places:
+        came = survives(
+            healthy,
+            tmp_path / "library",
+            capfd,
+            lambda folder: flip(folder / FILE_NAME, place + path.rindex(b"/"), 16),  # noqa: B023
+        )
+        assert came == "repaired"
+
+
+def test_a_root_whose_row_is_damaged_is_found_again_when_all_must_be_saved(
+    healthy: Healthy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, places = places_of_root(healthy)
+
+    with closing(sqlite3.connect(healthy.whole.library / FILE_NAME)) as catalog:
+        (page,) = catalog.execute("SELECT rootpage FROM sqlite_master WHERE name = 'run'").fetchone()
+
+    def damage(folder: Path, place: int) -> None:
+        flip(folder / FILE_NAME, place + 1, 16)
+        with (folder / FILE_NAME).open("rb+") as file:  # what is no index, and not of photos
+            file.seek((page - 1) * PAGE_SIZE)
+            file.write(bytes(PAGE_SIZE))
+
+    came = [
+        survives(healthy, tmp_path / "library", capfd, lambda folder: damage(folder, place))  # noqa: B023
+        for place in places
+    ]
+    assert set(came) == {"repaired"}
 
 
 def test_a_header_that_forbids_writing_is_damage(

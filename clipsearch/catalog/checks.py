@@ -7,6 +7,7 @@ clipsearch wrote is dropped by a repair: the next `index` meets its file as if i
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -101,6 +102,32 @@ def page_problems(catalog: Catalog) -> list[str]:
 def only_indexes(problems: Sequence[str]) -> bool:
     """Whether all that is wrong is in indexes, which follow from the tables."""
     return all(" index " in problem for problem in problems)
+
+
+def indexed_roots(connection: sqlite3.Connection) -> dict[int, bytes]:
+    """Where roots are, by id, as the index of their paths has it; none where it cannot be read."""
+    try:
+        return dict(connection.execute("SELECT id, path FROM root INDEXED BY sqlite_autoindex_root_1"))
+    except DATABASE_ERRORS:
+        return {}
+
+
+def name_roots(catalog: Catalog, indexed: dict[int, bytes]) -> None:
+    """Have roots where the index said that they are, if there is a folder and none where their rows say."""
+    with catalog.atomic():
+        rows = dict(catalog.connection.execute("SELECT id, path FROM root").fetchall())
+        catalog.connection.executemany(
+            "UPDATE OR IGNORE root SET path = ? WHERE id = ?",
+            [
+                (path, root)
+                for root, path in indexed.items()
+                if root in rows and _is_folder(path) and not _is_folder(rows[root])
+            ],
+        )
+
+
+def _is_folder(path: object) -> bool:
+    return isinstance(path, bytes) and b"\0" not in path and os.path.isdir(path)  # noqa: PTH112 - bytes
 
 
 def unsound_rows(catalog: Catalog) -> dict[str, int]:

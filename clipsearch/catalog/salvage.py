@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipsearch.catalog import schema
 from clipsearch.catalog.catalog import FILE_NAME, Catalog
-from clipsearch.catalog.checks import drop_unsound_rows, read_all_again
+from clipsearch.catalog.checks import drop_unsound_rows, indexed_roots, name_roots, read_all_again
 from clipsearch.catalog.connection import DATABASE_ERRORS, PAGE_SIZE, PRIVATE, connect, spoken_errors
 from clipsearch.catalog.texts import mend_index
 from clipsearch.catalog.vector import checksum_of
@@ -82,6 +82,7 @@ def salvage(folder: Path) -> Salvaged:
                 known = _count_photos(source)
                 with spoken_errors(old):
                     _copy_rows(source, new.connection)
+                name_roots(new, indexed_roots(source))
                 drop_unsound_rows(new)
                 mend_index(new)
                 read_all_again(new)
