@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clipsearch.errors import UsageError
 from clipsearch.roots import absolute, library_folder
@@ -14,16 +13,12 @@ from clipsearch.roots import absolute, library_folder
 DEFAULT_COLLECTION = "clipsearch"
 _PORT = 19530
 _FORMS = "milvus://HOST:PORT/COLLECTION, milvuss:// for TLS, milvus-lite:FILE"
-# One slash is enough: a `Path` leaves the second out.
-_SERVER = re.compile(r"(?P<scheme>milvuss?):/{1,2}(?P<rest>.*)", re.DOTALL)
-_REST = re.compile(
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(?::(?P<port>\d{1,5}))?/(?P<collection>\w{1,255})/?"
-)
+_KINDS: dict[str, Literal["tls", "plain"]] = {"milvus": "plain", "milvuss": "tls"}
+_SERVER = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]]+)(?::(?P<port>\d{1,5}))?/(?P<collection>\w{1,255})/?"
 _FILE = "milvus-lite:"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a collection is.
 
     Attributes:
@@ -48,17 +43,17 @@ def parse_address(text: str) -> Address | None:
     Raises:
         UsageError: It is meant to be an address, but is none.
     """
-    if match := _SERVER.fullmatch(text):
-        if "@" in match["rest"]:  # not repeated: there is a password in it
+    scheme, is_address, rest = text.partition(":/")  # one slash is enough: a `Path` leaves the second out
+    if is_address and scheme in _KINDS:
+        if "@" in rest:  # not repeated: there is a password in it
             raise UsageError(
                 "an address with a name or password in it: others can read command lines",
                 "set CLIPSEARCH_MILVUS_TOKEN, or CLIPSEARCH_MILVUS_USER and CLIPSEARCH_MILVUS_PASSWORD",
             )
-        rest = _REST.fullmatch(match["rest"])
-        if rest is None or not rest["collection"].isascii() or rest["collection"][0].isdigit():
+        named = re.fullmatch(_SERVER, rest.removeprefix("/"))
+        if named is None or not named["collection"].isascii() or named["collection"][0].isdigit():
             raise UsageError(f"not an address: {text}", f"write {_FORMS}")
-        kind: Literal["tls", "plain"] = "tls" if match["scheme"] == "milvuss" else "plain"
-        return Address(f"{rest['host']}:{rest['port'] or _PORT}", rest["collection"], kind)
+        return Address(f"{named['host']}:{named['port'] or _PORT}", named["collection"], _KINDS[scheme])
     if text.startswith(_FILE):
         return _file(text.removeprefix(_FILE))
     if text.endswith(".db"):

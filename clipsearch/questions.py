@@ -6,10 +6,10 @@ File names pass whole: a byte that is not UTF-8 is a lone surrogate in Python, a
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clipsearch.matches import Filters, Match, Metadata, Photo, Place, Term
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _ALL = Filters()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A search, with everything that was chosen for it; `Library` says what it means.
 
     Attributes:
@@ -66,7 +65,7 @@ class Question:
 
     def plain(self) -> dict[str, Any]:
         """What `question_of` reads."""
-        return asdict(self) | {
+        return self._asdict() | {
             "terms": [(term.value, term.weight, term.kind) for term in self.terms],
             "filters": {name: _plain(value) for name, value in asdict(self.filters).items()},
         }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.errors import UsageError
 from clipsearch.url_path import url_path
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from clipsearch.catalog.catalog import Catalog, Root
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """One walk to make: of a root, or only of some files and folders in it.
 
     Attributes:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from clipsearch.matches import (
     NEAR_KM,
-    DownloadProgress,
     Filters,
     Listeners,
     Match,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = (  # beside those defined here
     "NEAR_KM",
-    "DownloadProgress",
     "Filters",
     "Listeners",
     "Match",
@@ -467,6 +465,15 @@ class Backup:
     vectors: int
     bytes: int
     replaced: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """A moment of a model download. `total` is 0 while unknown. Bytes."""
+
+    file: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

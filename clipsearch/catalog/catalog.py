@@ -798,7 +798,7 @@ def join(root: bytes, path: bytes = b"") -> Path:
     """
     if b"\0" in root or b"\0" in path:
         raise ValueError("a path with a zero byte")
-    return Path(os.fsdecode(root)) / os.fsdecode(path)
+    return Path(os.fsdecode(os.path.join(root, path)))  # noqa: PTH118 - half the time of joining two of pathlib's
 
 
 def _name(file: str) -> str:

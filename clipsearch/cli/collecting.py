@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,8 +31,7 @@ DryRun = Annotated[bool, _option("--dry-run", help="Say what would be copied or 
 _WORDS = {"copy": ("copying", "copied"), "link": ("linking", "linked"), "move": ("moving", "moved")}
 
 
-@dataclass(frozen=True, slots=True)
-class Collecting:
+class Collecting(NamedTuple):
     """Where photos are to be collected, and how.
 
     Attributes:

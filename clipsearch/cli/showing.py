@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -30,8 +29,7 @@ def _option(*names: str, metavar: str | None = None, help: str) -> Any:  # noqa:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=_PANEL)
 
 
-@dataclass(frozen=True, slots=True)
-class Showing:
+class Showing(NamedTuple):
     """How photos are to be shown.
 
     Attributes:

@@ -7,9 +7,8 @@ wrap, so that selecting it copies the exact path at any width.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clipsearch.cli.terminal import console, on_terminal, shown
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 _GAP = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column of known width.
 
     Attributes:

@@ -12,7 +12,6 @@ import signal
 import struct
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +130,7 @@ def _answer_video(request: dict[str, Any], path: bytes) -> Message:
 
 def _described(metadata: Metadata) -> dict[str, Any]:
     taken = metadata.taken
-    return asdict(metadata) | {"taken": None if taken is None else taken.isoformat()}
+    return metadata._asdict() | {"taken": None if taken is None else taken.isoformat()}
 
 
 @contextmanager

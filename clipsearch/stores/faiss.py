@@ -22,6 +22,7 @@ from clipsearch.stores.exact import best, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -74,12 +75,18 @@ class FaissStore:
         return merged(self._run(scan), k)
 
     def _run(self, scan: Callable[[int, Any], Neighbors]) -> list[Neighbors]:
-        if len(self._parts) == 1:
-            return [scan(*self._parts[0])]
+        here, *others = self._parts
+        if not others:
+            return [scan(*here)]
+        running = [self._cores.submit(scan, *part) for part in others]
+        return [scan(*here), *(one.result() for one in running)]
+
+    @cached_property
+    def _cores(self) -> ThreadPoolExecutor:
+        """All but this one."""
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(len(self._parts)) as cores:
-            return list(cores.map(scan, *zip(*self._parts, strict=True)))
+        return ThreadPoolExecutor(len(self._parts) - 1, thread_name_prefix="scan")
 
     @cached_property
     def _ids(self) -> NDArray[np.int64]:
