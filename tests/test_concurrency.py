@@ -182,7 +182,8 @@ def test_a_hundred_processes_search_at_once(bench: Bench, promised: Promised) ->
 def test_the_lock_of_a_killed_holder_is_free(bench: Bench, promised: Promised) -> None:
     bench.here("index", bench.photos / "0")
     run = bench.start("index", bench.photos, "--batch-size", 2)
-    while not (bench.library / "writer.json").exists():
+    note = bench.library / "writer.json"
+    while not note.exists() or not note.read_text():
         time.sleep(0.005)
     run.send_signal(signal.SIGSTOP)  # it hangs, holding the lock
     code, errors = bench.here("forget", bench.photos / "0")
@@ -190,7 +191,7 @@ def test_the_lock_of_a_killed_holder_is_free(bench: Bench, promised: Promised) -
     assert bench.here("search", "red")[0] == 0, "searching goes on"
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    assert json.loads((bench.library / "writer.json").read_text())["pid"] == run.pid, "its note stays"
+    assert json.loads(note.read_text())["pid"] == run.pid, "its note stays"
     assert bench.here("index", bench.photos)[0] == 0
     assert not bench.leftovers()
     bench.check()
