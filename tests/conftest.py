@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1]
 SHARED = SOURCE.parent / "shared"
+CACHE = "clipsearch-cache"
 _PROMISE = "promise"
 
 # What a shell starts in the background ignores Ctrl-C, and so would every program that a test starts.
@@ -96,20 +97,39 @@ def shared_photos() -> Path:
 @pytest.fixture(scope="session")
 def builtin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model cache in which the real built-in model is ready, for tests that run whole commands with it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # half a minute of a core that need not be spent by each
+    return _made_once(tmp_path_factory, "builtin", lambda home: _fill(home, ["builtin"])) / CACHE
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `clip` and `siglip` with random models, beside the `CACHE` in which both are ready.
+
+    To be read, or copied.
+    """
+    from tiny_model import make_local_dir
+
+    def make(home: Path) -> None:
+        models = [make_local_dir(home / "clip"), make_local_dir(home / "siglip", siglip=True)]
+        _fill(home, [str(model) for model in models])
+
+    return _made_once(tmp_path_factory, "tiny", make)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process to ask for it makes, for all processes of the test run."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    cache = shared / "builtin" / "clipsearch-cache"
-    with FileLock(shared / "builtin.lock"):
-        if not cache.exists():
-            _fill(cache)
-    return cache
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / name).exists():
+            make(shared / name)
+    return shared / name
 
 
-def _fill(cache: Path) -> None:
+def _fill(home: Path, models: list[str]) -> None:
     program = (
         "from clipsearch.encoders import open_image_encoder, registry\n"
-        "open_image_encoder(registry.resolve('builtin'))"
+        f"for name in {models}: open_image_encoder(registry.resolve(name), device='cpu')"
     )
-    environment = os.environ | {"CLIPSEARCH_CACHE": str(cache)}
+    environment = os.environ | {"CLIPSEARCH_CACHE": str(home / CACHE)}
     subprocess.run([sys.executable, "-c", program], env=environment, cwd=SOURCE, check=True)

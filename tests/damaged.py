@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tiny_model import make_local_dir
 
 from clipsearch import Library
 from clipsearch.cli import main
@@ -41,13 +40,13 @@ def scribble(path: Path, seed: int) -> Path:
 class Whole:
     """A library in good health, its photos, and its answers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path) -> None:
         self.photos = folder / "photos"
         self.library = folder / "library"
         for seed in range(FILED):
             scribble(self.photos / f"{seed % 3}/{seed:02}.png", seed)
         with Library.open(self.library) as library:
-            library.index([self.photos], model=f"local-dir:{make_local_dir(folder / 'model')}")
+            library.index([self.photos], model=f"local-dir:{model}")
             for seed in range(FILED, PHOTOS):
                 scribble(self.photos / f"{seed % 3}/{seed:02}.png", seed)
             library.index()

@@ -40,13 +40,15 @@ def told() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, painted: Path, told: list[str]) -> Iterator[Library]:
+def library(
+    tmp_path_factory: pytest.TempPathFactory, builtin_cache: Path, painted: Path, told: list[str]
+) -> Iterator[Library]:
     """Made without naming a model, where the hub cannot be reached."""
     home = tmp_path_factory.mktemp("builtin")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens on the discard port
         patch.setenv("HF_HOME", str(home / "hub"))
-        patch.setenv("CLIPSEARCH_CACHE", str(home / "cache"))
+        patch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
         with Library.open(home / "library", listeners=Listeners(notice=told.append)) as library:
             library.index([painted])
             yield library

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import CACHE
 from PIL import Image
-from tiny_model import make_local_dir
 
 from clipsearch.cli import main
 from clipsearch.cli.progress import Reporter
@@ -40,15 +40,12 @@ class Indexed:
     """A library that the command line has made, and its photos."""
 
     home: Path
+    model: str
     report: dict[str, Any]
 
     @property
     def photos(self) -> Path:
         return self.home / "photos"
-
-    @property
-    def model(self) -> str:
-        return f"local-dir:{self.home / 'model'}"
 
     def environment(self) -> dict[str, str]:
         return {
@@ -75,16 +72,18 @@ def make_photos(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Indexed:
-    """The one library of these tests; importing torch and exporting the model happen once."""
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Indexed:
+    """The one library of these tests."""
     home = tmp_path_factory.mktemp("cli")
     make_photos(home / "photos")
-    make_local_dir(home / "model")
-    environment = os.environ | Indexed(home, {}).environment()
+    shutil.copytree(tiny_models / CACHE, home / "cache")
+    made = Indexed(home, f"local-dir:{tiny_models / 'clip'}", {})
     command = [sys.executable, "-m", "clipsearch", "index", str(home / "photos"), "--json"]
-    command += ["--model", f"local-dir:{home / 'model'}", "--device", "cpu"]
+    command += ["--model", made.model, "--device", "cpu"]
+    environment = os.environ | made.environment()
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return Indexed(home, json.loads(done.stdout))
+    made.report.update(json.loads(done.stdout))
+    return made
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from conftest import CACHE
 from damaged import PHOTOS, Shell, Whole, same
 
 from clipsearch import vector_files
@@ -21,7 +22,7 @@ from clipsearch.catalog.catalog import FILE_NAME, Catalog
 from clipsearch.catalog.connection import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Promised
@@ -37,12 +38,13 @@ class Healthy(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(tiny_models / CACHE, folder / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPSEARCH_CACHE", str(folder / "cache"))
         patch.setattr(vector_files, "MIN_TAIL", 30)
-        made = Whole(folder)
+        made = Whole(folder, tiny_models / "clip")
     assert len(list(made.library.glob("vectors-*"))) == 1
     return made
 

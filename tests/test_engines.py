@@ -12,6 +12,7 @@ import onnx
 import open_clip
 import pytest
 import torch
+from conftest import CACHE
 from onnx import numpy_helper
 from open_clip.transformer import VisionTransformer
 from tiny_model import make_local_dir
@@ -58,21 +59,11 @@ def folder(tmp_path: Path) -> Path:
     return make_local_dir(tmp_path / "model")
 
 
-@pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was opened once, and beside it the cache that this has left: nothing is to be changed."""
-    home = tmp_path_factory.mktemp("used")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPSEARCH_CACHE", str(home / "cache"))
-        opened(make_local_dir(home / "model"))
-    return home
-
-
 @pytest.fixture
-def known(used: Path, tmp_path: Path) -> Path:
+def known(tiny_models: Path, tmp_path: Path) -> Path:
     """A folder with a model that is in this test's cache already."""
-    shutil.copytree(used, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "model"
+    shutil.copytree(tiny_models / CACHE, tmp_path / "cache")
+    return shutil.copytree(tiny_models / "clip", tmp_path / "model")
 
 
 def opened(folder: Path, notices: list[str] | None = None) -> TowerEncoder:

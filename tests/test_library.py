@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from conftest import CACHE
 from PIL import Image
-from tiny_model import make_local_dir
 
 from clipsearch import Library, Match
 from clipsearch.errors import (
@@ -51,10 +51,11 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Home:
     """Twenty photos, one of them twice, indexed once for all tests that only read."""
     folder = tmp_path_factory.mktemp("made")
-    home = Home(folder, f"local-dir:{make_local_dir(folder / 'model')}")
+    shutil.copytree(tiny_models / CACHE, folder / "cache")
+    home = Home(folder, f"local-dir:{tiny_models / 'clip'}")
     for seed in range(20):
         scribble(home.photos / f"{seed % 2}/{seed:02}.png", seed)
     shutil.copy(home.photos / "0/00.png", home.photos / "copy.png")
@@ -264,8 +265,10 @@ def test_deleted_photos_do_not_crowd_out_living_ones(own: Home) -> None:
         ]
 
 
-def test_another_model_answers_beside_the_first_which_answers_as_before(own: Home, tmp_path: Path) -> None:
-    other = f"local-dir:{make_local_dir(tmp_path / 'other', seed=1)}"
+def test_another_model_answers_beside_the_first_which_answers_as_before(
+    own: Home, tmp_path: Path, tiny_models: Path
+) -> None:
+    other = f"local-dir:{tiny_models / 'siglip'}"
     with own.open() as library:
         before = library.search("a dog", limit=50), library.months()
         report = library.index(model=other)
@@ -282,15 +285,17 @@ def test_another_model_answers_beside_the_first_which_answers_as_before(own: Hom
         assert found != before[0]
 
 
-def test_before_anything_is_embedded_another_model_may_be_chosen(own: Home, tmp_path: Path) -> None:
-    other = make_local_dir(tmp_path / "other", seed=1)
+def test_before_anything_is_embedded_another_model_may_be_chosen(
+    own: Home, tmp_path: Path, tiny_models: Path
+) -> None:
+    other = f"local-dir:{tiny_models / 'siglip'}"
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "photo.jpg").write_text("no picture")
     with Library.open(tmp_path / "new") as library:
         assert library.index([broken], model=own.model).skipped == 1
-        assert library.index([own.photos], model=f"local-dir:{other}").embedded > 0
-        assert library.status().model.source.name == f"local-dir:{other}"
+        assert library.index([own.photos], model=other).embedded > 0
+        assert library.status().model.source.name == other
 
 
 def test_a_second_writer_is_told_who_holds_the_lock(own: Home) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from conftest import CACHE
 from faults import filled, mounted
 from safetensors.torch import save_file
 from test_tokenizer import TEXTS, gemma_like
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["clip", "siglip"])
+@pytest.fixture(scope="module", params=["clip", "siglip"])
 def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_models: Path
 ) -> tuple[Path, Path, Model]:
-    """A model's folder, the cache that knows it, and its identity."""
+    """A model's folder, the cache that knows it alone, and its identity."""
     root = tmp_path_factory.mktemp("text")
-    folder = make_local_dir(root / "model", siglip=request.param)
+    folder = tiny_models / request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPSEARCH_CACHE", str(root / "cache"))
+        patch.setenv("CLIPSEARCH_CACHE", str(tiny_models / CACHE))
         model = open_image_encoder(registry.resolve(str(folder)), device="cpu").model
+        known = cache.folder_of(model.fingerprint)
+    (root / "cache" / "models").mkdir(parents=True)
+    (root / "cache" / "models" / ".lock").touch()
+    shutil.copy(known.with_name("checkpoints.json"), root / "cache" / "models")
+    shutil.copytree(known, root / "cache" / "models" / known.name)
     return folder, root / "cache", model
 
 

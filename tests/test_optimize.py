@@ -188,13 +188,14 @@ def test_progress_goes_from_nothing_to_all(made: Made) -> None:
 
 
 def test_the_command_says_what_it_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, builtin_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole way, with the built-in model's own text encoder."""
     from clipsearch.encoders.opening import open_image_encoder
     from clipsearch.encoders.registry import resolve
     from clipsearch.index_run import BUILTIN_MODEL
 
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(builtin_cache))
     model = open_image_encoder(resolve(BUILTIN_MODEL)).model
     monkeypatch.setattr("test_projection.WIDE", model)
     monkeypatch.setattr("test_projection.DIM", model.dim)
