@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,9 +125,10 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
 
 
 def _fill(home: Path, models: list[str]) -> None:
-    program = (
-        "from clipsearch.encoders import open_image_encoder, registry\n"
-        f"for name in {models}: open_image_encoder(registry.resolve(name), device='cpu')"
-    )
-    environment = os.environ | {"CLIPSEARCH_CACHE": str(home / CACHE)}
-    subprocess.run([sys.executable, "-c", program], env=environment, cwd=SOURCE, check=True)
+    from clipsearch.encoders import open_image_encoder, registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_CACHE", str(home / CACHE))
+        patch.setenv("HF_HOME", str(home / "hub"))
+        for name in models:
+            open_image_encoder(registry.resolve(name), device="cpu")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from conftest import CACHE
 from PIL import Image, ImageOps
-from tiny_model import make_local_dir
 
 from clipsearch import Library
 from clipsearch.encoders import cache, open_image_encoder, registry
@@ -106,8 +106,11 @@ def photos(shared_photos: Path, tmp_path: Path) -> Path:
     return shutil.copytree(shared_photos, tmp_path / "photos")
 
 
-def test_a_thousand_photographs_with_a_tiny_model(photos: Path, tmp_path: Path) -> None:
-    model = make_local_dir(tmp_path / "model")
+def test_a_thousand_photographs_with_a_tiny_model(
+    photos: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tiny_models / CACHE))
+    model = tiny_models / "clip"
     wanted = reference(photos, f"local-dir:{model}", None, captions(photos))
     with Library.open(tmp_path / "library") as library:
         report = library.index([photos], model=f"local-dir:{model}")

@@ -186,17 +186,17 @@ def test_cache_that_cannot_be_written_is_one_clear_error(
     "free", [6_000_000, *(pytest.param(free, marks=pytest.mark.slow) for free in (0, 3_000_000))]
 )
 def test_a_full_disk_is_not_remembered_as_a_model_that_cannot_be_exported(
-    exported: tuple[Path, Path, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
 ) -> None:
-    source = registry.resolve(str(exported[0]))
+    source = registry.resolve(str(tiny_models / "clip"))
     with mounted(tmp_path, "-t", "tmpfs", "-o", "size=32m", "tmpfs") as disk:
         monkeypatch.setenv("CLIPSEARCH_CACHE", str(disk))
         (disk / "models").mkdir()
         with filled(disk, free), pytest.raises(ModelError, match="no space left on device"):
             open_image_encoder(source, device="cpu", pictures=1)
         assert os.listdir(disk / "models") == [".lock"]  # noqa: PTH208 - no hidden leftovers
-        open_image_encoder(source, device="cpu", pictures=1)
-        cached = cache.read(exported[2].fingerprint)
+        model = open_image_encoder(source, device="cpu", pictures=1).model
+        cached = cache.read(model.fingerprint)
         assert cached is not None
         assert cached.has_text
 
@@ -228,7 +228,7 @@ def test_own_tokenizer_of_a_local_model_serves_queries(
         "tokenizer_kwargs": {"clean": "canonicalize"},
     }
     path.write_text(json.dumps(config))
-    model = open_image_encoder(registry.resolve(str(folder)), device="cpu").model
+    model = open_image_encoder(registry.resolve(str(folder)), device="cpu", pictures=1).model
     rows = open_text_encoder(model).encode(TEXTS)
     assert (rows * reference(folder, TEXTS)).sum(axis=1).min() >= 0.9999
 
@@ -247,7 +247,7 @@ def test_custom_text_towers_with_causal_attention_are_trimmed_too(
         {name: value.contiguous() for name, value in network.state_dict().items()},
         tmp_path / "model" / "open_clip_model.safetensors",
     )
-    model = open_image_encoder(registry.resolve(str(tmp_path / "model")), device="cpu").model
+    model = open_image_encoder(registry.resolve(str(tmp_path / "model")), device="cpu", pictures=1).model
     cached = cache.read(model.fingerprint)
     assert cached is not None
     assert cached.trims

@@ -892,8 +892,15 @@ def test_what_makes_no_sense_is_said_in_place(screen: Screen) -> None:
 # -- for everybody -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("phone", "dark"),
+    [
+        pytest.param(False, False, id="desk-light"),
+        pytest.param(False, True, id="desk-dark"),
+        pytest.param(True, False, id="phone-light"),
+        pytest.param(True, True, id="phone-dark", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_no_serious_fault(screen: Screen, *, dark: bool, phone: bool) -> None:
     faults: dict[str, Any] = {}
     found = partial(_faults_of_access, colors=dark)  # what differs in the dark are the colours
