@@ -30,6 +30,9 @@ _HELD_AGAINST = 100
 _TOLERANCE = 1e-4
 
 
+_BLOCK = 16_384  # rows in single precision at once: 32 MB of 512 numbers
+
+
 class Projection:
     """The vectors of one model, opened for queries.
 
@@ -126,9 +129,8 @@ class Projection:
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Every vector, in `(n,)` ids and `(n, dim)` rows; see `VectorStore.blocks`."""
         for number, store in enumerate(self._stores):
-            for ids, stored in store.blocks():
-                rows = stored.astype(np.float32)
-                if number in self._files and not (units := are_units(rows)).all():
+            for ids, rows, units in _widened(store.blocks(_BLOCK)):
+                if number in self._files and not units.all():
                     self._tell(
                         f"the vector index {self._folder / self._files[number].file} is damaged: asking the"
                         " catalog itself. Have it written anew: clipsearch doctor --repair"
@@ -147,3 +149,24 @@ class Projection:
             if vector is not None:
                 rows[place], known[place] = vector, True
         return ids[known], rows[known]
+
+
+def _widened(
+    blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]]:
+    """Blocks in single precision, and which rows are units: each is made while the one before is used."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def widen() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]] | None:
+        block = next(blocks, None)
+        if block is None:
+            return None
+        ids, stored = block
+        rows = stored.astype(np.float32)
+        return ids, rows, are_units(rows)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="widen") as ahead:
+        following = ahead.submit(widen)
+        while (block := following.result()) is not None:
+            following = ahead.submit(widen)
+            yield block

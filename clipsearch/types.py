@@ -127,8 +127,7 @@ class PhotoDetails:
     words: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Zero-shot classification of one photo.
 
     Attributes:
