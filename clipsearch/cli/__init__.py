@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_NEW_OBJECTS = 200_000  # that may come together before Python looks for garbage, instead of 700
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line.
@@ -73,9 +71,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     finally:
         if arguments is None:
             gc.freeze()
-            # Rows by the hundred thousand come and go, and are no garbage: looking through them again and
-            # again took a fifth of the time in which a million photos are classified.
-            gc.set_threshold(_NEW_OBJECTS)
         gc.enable()
     # Typer exports this one usage error; its parent, in Click or in Typer's own copy of it, is every one.
     usage_error = typer.BadParameter.__bases__[0]
