@@ -183,12 +183,25 @@ def test_cache_that_cannot_be_written_is_one_clear_error(
 
 
 @pytest.mark.parametrize(
-    "free", [6_000_000, *(pytest.param(free, marks=pytest.mark.slow) for free in (0, 3_000_000))]
+    ("name", "free"),
+    [
+        ("clip", 6_000_000),
+        *(
+            pytest.param(name, free, marks=pytest.mark.slow)
+            for name, free in [
+                ("clip", 0),
+                ("clip", 3_000_000),
+                ("siglip", 0),
+                ("siglip", 3_000_000),
+                ("siglip", 6_000_000),
+            ]
+        ),
+    ],
 )
 def test_a_full_disk_is_not_remembered_as_a_model_that_cannot_be_exported(
-    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, free: int
 ) -> None:
-    source = registry.resolve(str(tiny_models / "clip"))
+    source = registry.resolve(str(tiny_models / name))
     with mounted(tmp_path, "-t", "tmpfs", "-o", "size=32m", "tmpfs") as disk:
         monkeypatch.setenv("CLIPSEARCH_CACHE", str(disk))
         (disk / "models").mkdir()
