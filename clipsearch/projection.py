@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 # products in another order.
 _HELD_AGAINST = 100
 _TOLERANCE = 1e-4
-
-
 _BLOCK = 16_384  # rows in single precision at once: 32 MB of 512 numbers
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from clipsearch.types import Prediction
 
 _ROWS_ON_TERMINAL = 50
-# That may come together before Python looks for garbage, instead of 700: photos come in blocks of 16,384 with
-# three objects each, and looking through those in use again and again took a fifth of the time.
-_NEW_OBJECTS = 100_000
 
 
 def register(app: typer.Typer) -> None:
@@ -113,7 +109,7 @@ def classify(
     tally = Tally(choices)
     surest = Surest(choices) if showing or plot_file else None
     places: list[tuple[str, Path]] = []
-    with _seldom_collected(), open_library(library, model=model) as opened:
+    with open_library(library, model=model) as opened:
         predictions = opened.classify(
             choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, filters=filters
         )
@@ -140,16 +136,6 @@ def classify(
         showing.show(surest.sections(), title="surest of each label", plot=plot_file)
     sorting.collect(places)
     return Exit.DONE
-
-
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    before = gc.get_threshold()
-    gc.set_threshold(_NEW_OBJECTS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _placed(
