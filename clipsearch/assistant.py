@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from clipsearch.library import Library
+    from clipsearch.predictions import Predictions
     from clipsearch.types import Filters, Match, PhotoDetails, Prediction, Term
     from clipsearch.web.pool import Lane
 
@@ -295,13 +296,13 @@ class _Tools:
             choices, which = check_labels(labels), _filters(filters)
             surest, left_out = Surest(len(choices), examples), 0
 
-            def sure() -> Iterator[Prediction]:
+            def sure() -> Iterator[Predictions]:
                 nonlocal left_out
-                for one in library.classify(choices, templates=templates or DEFAULT_TEMPLATES, filters=which):
-                    if one.probabilities[one.best] >= min_prob:
-                        yield one
-                    else:
-                        left_out += 1
+                prompts = templates or DEFAULT_TEMPLATES
+                for block in library.classify_blocks(choices, templates=prompts, filters=which):
+                    kept = block.at_least(min_prob)
+                    left_out += len(block) - len(kept)
+                    yield kept
 
             deque(surest.keep(sure()), maxlen=0)
             order = sorted(range(len(choices)), key=lambda number: -surest.counts[number])

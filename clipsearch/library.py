@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from clipsearch import index_run, query, zeroshot
@@ -12,6 +13,7 @@ from clipsearch.encoders.registry import resolve
 from clipsearch.encoders.shared import Encoders
 from clipsearch.errors import LibraryWriteError, NoLibraryError, UsageError
 from clipsearch.lock import writer_lock
+from clipsearch.predictions import Predictions
 from clipsearch.roots import absolute, check_folders, library_folder, plan, root_at
 from clipsearch.session import Session, picture_files
 from clipsearch.terms import picture_term, terms_of
@@ -30,7 +32,6 @@ from clipsearch.types import (
     MonthCount,
     OptimizeReport,
     PhotoDetails,
-    Prediction,
     RemovedModel,
     Repair,
     SidecarReport,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from clipsearch.scoring import Score, ScoredRow
     from clipsearch.sending import Sent
     from clipsearch.texts import Author, PhotoText, TextReport
-    from clipsearch.types import Model, ModelSource, Photo
+    from clipsearch.types import Model, ModelSource, Photo, Prediction
 
 _ALL = Filters()
 _BUILTIN_NOTE = (
@@ -920,6 +921,18 @@ class Library:
             NoLibraryError: Nothing is indexed yet.
             PhotoError: None of `paths` can be read.
         """
+        blocks = self.classify_blocks(labels, paths=paths, templates=templates, filters=filters)
+        return chain.from_iterable(blocks)
+
+    def classify_blocks(
+        self,
+        labels: Sequence[str],
+        *,
+        paths: Sequence[Path | str] = (),
+        templates: Sequence[str] = zeroshot.DEFAULT_TEMPLATES,
+        filters: Filters = _ALL,
+    ) -> Iterator[Predictions]:
+        """As `classify`, in blocks of some ten thousand photos; see `clipsearch.predictions`."""
         if paths and filters:
             raise UsageError("filters are for the library's photos, not for files", "leave one of them away")
         labels = zeroshot.check_labels(labels)
@@ -930,8 +943,7 @@ class Library:
         found = session.embeddings_of(paths) if paths else session.stored_embeddings(filters)
         for keys, files, rows in found:
             chances = zeroshot.probabilities(rows @ vectors.T + offsets, model)
-            best = chances.argmax(axis=1).tolist()
-            yield from map(Prediction, files, map(tuple, chances.tolist()), best, keys)
+            yield Predictions(files, chances, keys)
 
     def export(self, filters: Filters = _ALL) -> Iterator[tuple[list[Photo], NDArray[np.float32]]]:
         """Every photo with its stored embedding, for other programs.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from clipsearch.predictions import Predictions
     from clipsearch.types import Duplicate, Match, Photo, Prediction
 
 Record = dict[str, object]
@@ -43,9 +44,20 @@ def photo_record(photo: Photo) -> Record:
 def prediction_record(prediction: Prediction, labels: Sequence[str]) -> Record:
     """One prediction as it appears in JSON and CSV: the best label, then every label."""
     rounded = [round(float(probability), 6) for probability in prediction.probabilities]
-    best = prediction.best
+    return _prediction(prediction.file, prediction.best, rounded, labels)
+
+
+def prediction_records(block: Predictions, labels: Sequence[str]) -> Iterator[Record]:
+    """As `prediction_record` for each of a block, the numbers rounded together."""
+    # The product of a float32 and a million is exact in double precision, so this rounds as Python does.
+    rounded = block.probabilities.astype("float64").round(6).tolist()
+    for file, best, row in zip(block.files, block.best.tolist(), rounded, strict=True):
+        yield _prediction(file, best, row, labels)
+
+
+def _prediction(file: str, best: int, rounded: Sequence[float], labels: Sequence[str]) -> Record:
     return {
-        "path": prediction.file,
+        "path": file,
         "label": labels[best],
         "probability": rounded[best],
         "probabilities": dict(zip(labels, rounded, strict=True)),

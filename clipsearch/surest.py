@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from clipsearch.predictions import Predictions
     from clipsearch.types import Prediction
 
 
@@ -25,22 +25,19 @@ class Surest:
     def __init__(self, labels: int, kept: int) -> None:
         self.counts = [0] * labels
         self._kept = kept
-        # The least sure first; of equals the later one goes.
-        self._heaps: list[list[tuple[float, int, Prediction]]] = [[] for _ in range(labels)]
+        self._surest: list[list[Prediction]] = [[] for _ in range(labels)]
 
-    def keep(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+    def keep(self, blocks: Iterable[Predictions]) -> Iterator[Predictions]:
         """Let all predictions through."""
-        for number, prediction in enumerate(predictions):
-            best = prediction.best
-            self.counts[best] += 1
-            heap, entry = self._heaps[best], (prediction.probabilities[best], -number, prediction)
-            if len(heap) < self._kept:
-                heapq.heappush(heap, entry)
-            elif heap:
-                heapq.heappushpop(heap, entry)
-            yield prediction
+        for block in blocks:
+            for label, count in enumerate(block.counts()):
+                self.counts[label] += count
+                if count:
+                    found = self._surest[label] + block.surest(label, self._kept)
+                    found.sort(key=lambda one: -one.probabilities[one.best])  # of equals the first stays
+                    self._surest[label] = found[: self._kept]
+            yield block
 
     def of(self, label: int) -> list[Prediction]:
         """The predictions kept for a label, the surest first."""
-        ordered = sorted(self._heaps[label], key=lambda entry: entry[:2], reverse=True)
-        return [prediction for _, _, prediction in ordered]
+        return self._surest[label]

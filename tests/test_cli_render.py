@@ -24,7 +24,8 @@ from clipsearch.cli.options import Format
 from clipsearch.cli.predictions import Tally, write_prediction_table
 from clipsearch.cli.render import chosen, write_json, write_matches, write_records
 from clipsearch.errors import UsageError
-from clipsearch.records import match_record, prediction_record
+from clipsearch.predictions import Predictions
+from clipsearch.records import match_record, prediction_record, prediction_records
 from clipsearch.types import IndexReport, Match, Metadata, Photo, Prediction
 
 if TYPE_CHECKING:
@@ -250,8 +251,11 @@ def test_a_prediction_record_has_every_label_and_the_best_one() -> None:
 
 
 def test_prediction_csv_has_a_column_a_label(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    records = (prediction_record(prediction, LABELS) for prediction in PREDICTIONS)
-    write_records(records, Format.CSV, columns=("path", "label", "probability", *LABELS))
+    write_records(
+        prediction_records(Predictions.of(PREDICTIONS), LABELS),
+        Format.CSV,
+        columns=("path", "label", "probability", *LABELS),
+    )
     rows = list(csv.reader(io.StringIO(capsysbinary.readouterr().out.decode())))
     assert rows[0] == ["path", "label", "probability", "cat", "dog, wet", "日本"]
     assert rows[1] == ["/a.jpg", "cat", "0.7", "0.7", "0.2", "0.1"]
@@ -259,7 +263,7 @@ def test_prediction_csv_has_a_column_a_label(capsysbinary: pytest.CaptureFixture
 
 def test_the_table_shows_the_best_labels_and_counts_all_photos(capsys: pytest.CaptureFixture[str]) -> None:
     tally = Tally(LABELS)
-    rows = write_prediction_table(tally.count(PREDICTIONS, 0.5), LABELS, top=2, limit=1)
+    rows = write_prediction_table(tally.count([Predictions.of(PREDICTIONS)], 0.5), LABELS, top=2, limit=1)
     tally.show()
     captured = capsys.readouterr()
     assert captured.out == "70.0%\tcat\t20.0%\tdog, wet\t/a.jpg\n"

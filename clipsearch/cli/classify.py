@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +21,12 @@ from clipsearch.cli.render import chosen, write_records
 from clipsearch.cli.showing import NOT_SHOWN, Plot, Shown, new_picture, shown_too
 from clipsearch.cli.surest import Surest
 from clipsearch.cli.terminal import on_terminal, remark
-from clipsearch.records import prediction_record
+from clipsearch.records import prediction_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from clipsearch.types import Prediction
+    from clipsearch.predictions import Predictions
 
 _ROWS_ON_TERMINAL = 50
 
@@ -110,10 +110,10 @@ def classify(
     surest = Surest(choices) if showing or plot_file else None
     places: list[tuple[str, Path]] = []
     with open_library(library, model=model) as opened:
-        predictions = opened.classify(
+        blocks = opened.classify_blocks(
             choices, paths=paths or (), templates=template or DEFAULT_TEMPLATES, filters=filters
         )
-        kept = tally.count(predictions, min_prob)
+        kept = tally.count(blocks, min_prob)
         if surest:
             kept = surest.keep(kept)
         if sorting:
@@ -123,8 +123,8 @@ def classify(
                 _write_table(kept, tally, top=top, limit=limit, everything=bool(paths))
             else:
                 columns = ("path", "label", "probability", *choices)
-                records = (prediction_record(prediction, choices) for prediction in islice(kept, limit))
-                write_records(records, form, columns=columns, null=null)
+                records = chain.from_iterable(prediction_records(block, choices) for block in kept)
+                write_records(islice(records, limit), form, columns=columns, null=null)
         if surest or sorting:
             deque(kept, maxlen=0)  # neither the limit nor the reader of the list counts for these
     if not tally.photos:
@@ -139,19 +139,19 @@ def classify(
 
 
 def _placed(
-    kept: Iterable[Prediction], labels: Sequence[str], places: list[tuple[str, Path]]
-) -> Iterator[Prediction]:
+    kept: Iterable[Predictions], labels: Sequence[str], places: list[tuple[str, Path]]
+) -> Iterator[Predictions]:
     """Note the folder of each photo as predictions pass by."""
     from clipsearch.collection import folder_names
 
     folders = folder_names(labels)
-    for prediction in kept:
-        places.append((folders[prediction.best], prediction.path))
-        yield prediction
+    for block in kept:
+        places += ((folders[prediction.best], prediction.path) for prediction in block)
+        yield block
 
 
 def _write_table(
-    kept: Iterable[Prediction], tally: Tally, *, top: int, limit: int | None, everything: bool
+    kept: Iterable[Predictions], tally: Tally, *, top: int, limit: int | None, everything: bool
 ) -> None:
     if limit is None and on_terminal() and not everything:
         limit = _ROWS_ON_TERMINAL

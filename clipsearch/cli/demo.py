@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,12 +115,13 @@ def _look(section: Section) -> None:
 
 def _classify(library: Library) -> Section:
     from clipsearch.contact_sheet import Section, Tile
+    from clipsearch.predictions import Predictions
 
     _type(f'clipsearch classify --labels "{",".join(LABELS)}" --min-prob 0.5')
     tally = Tally(LABELS)
-    predictions = list(tally.count(library.classify(LABELS), 0.5))
-    predictions.sort(key=lambda prediction: -max(prediction.probabilities))
-    write_prediction_table(predictions, LABELS, top=1, limit=SHOWN)
+    sure = chain.from_iterable(tally.count(library.classify_blocks(LABELS), 0.5))
+    predictions = sorted(sure, key=lambda prediction: -max(prediction.probabilities))
+    write_prediction_table([Predictions.of(predictions)], LABELS, top=1, limit=SHOWN)
     tally.show()
     best: dict[str, tuple[Path, float]] = {}
     for prediction in predictions:

@@ -11,11 +11,12 @@ from clipsearch.cli.wording import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from clipsearch.types import Prediction
+    from clipsearch.predictions import Predictions
 
 _WIDEST_LABEL = 32  # a longer one is printed whole, out of line
 _BAR = 24
 _GAP = "  "
+_ALL = 1000  # thousandths
 
 
 class Tally:
@@ -33,16 +34,14 @@ class Tally:
         self.left_out = 0
         self._counts = [0] * len(labels)
 
-    def count(self, predictions: Iterable[Prediction], min_prob: float) -> Iterator[Prediction]:
+    def count(self, blocks: Iterable[Predictions], min_prob: float) -> Iterator[Predictions]:
         """Let through, and count, the predictions whose best label has at least this probability."""
-        for prediction in predictions:
-            best = prediction.best
-            if prediction.probabilities[best] < min_prob:
-                self.left_out += 1
-                continue
-            self.photos += 1
-            self._counts[best] += 1
-            yield prediction
+        for block in blocks:
+            kept = block.at_least(min_prob)
+            self.photos += len(kept)
+            self.left_out += len(block) - len(kept)
+            self._counts = [sum(pair) for pair in zip(self._counts, kept.counts(), strict=True)]
+            yield kept
 
     def show(self) -> None:
         """Print the counts, most frequent first: under the table, or in a pipe beside it."""
@@ -69,9 +68,9 @@ class Tally:
 
 
 def write_prediction_table(
-    predictions: Iterable[Prediction], labels: Sequence[str], *, top: int, limit: int | None
+    blocks: Iterable[Predictions], labels: Sequence[str], *, top: int, limit: int | None
 ) -> int:
-    """Write at most `limit` rows, the `top` most probable labels in each, and use up all predictions.
+    """Write at most `limit` rows, the `top` most probable labels in each, and use up all blocks.
 
     Returns:
         How many rows there are.
@@ -83,16 +82,25 @@ def write_prediction_table(
     pair = (Column("prob", len("100.0%"), "cyan", right=True), Column("label", width, "bold"))
     table = Table(pair * top)
     rows = 0
-    for prediction in predictions:
-        if limit is not None and rows == limit:
-            continue  # counted all the same
-        rows += 1
-        best = [prediction.best] if top == 1 else _most_probable(prediction.probabilities, top)
-        cells = [cell for label in best for cell in (f"{prediction.probabilities[label]:.1%}", names[label])]
-        table.row(cells, prediction.path if table.aligned else prediction.file)
+    for block in blocks:
+        wanted = len(block) if limit is None else min(len(block), limit - rows)
+        if wanted:  # the rest is counted all the same
+            rows += wanted
+            table.rows(_columns(block, wanted, top, names), block.files[:wanted])
     return rows
 
 
-def _most_probable(probabilities: Sequence[float], top: int) -> list[int]:
-    """Positions of the largest, the first of equals first."""
-    return sorted(range(len(probabilities)), key=lambda position: -probabilities[position])[:top]
+def _columns(block: Predictions, rows: int, top: int, names: Sequence[str]) -> list[list[str]]:
+    """Of the first photos of a block: the share and the name of the best label, then of the next."""
+    import numpy as np
+
+    chances = block.probabilities[:rows]
+    # Of equals the first one is the best.
+    order = block.best[:rows, None] if top == 1 else np.argsort(-chances, axis=1, kind="stable")[:, :top]
+    # The product of a float32 and a thousand is exact in double precision, so this rounds as `.1%` does.
+    thousandths = np.rint(np.take_along_axis(chances, order, 1).astype(np.float64) * _ALL).astype(int)
+    shares = [f"{share / _ALL:.1%}" for share in range(_ALL + 1)]
+    columns: list[list[str]] = []
+    for numbers, labels in zip(thousandths.T.tolist(), order.T.tolist(), strict=True):
+        columns += [shares[number] for number in numbers], [names[label] for label in labels]
+    return columns

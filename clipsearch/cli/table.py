@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipsearch.cli.terminal import console, on_terminal, shown
+from clipsearch.cli.terminal import all_shown, console, on_terminal, shown
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +72,20 @@ class Table:
         line = self._line([cell or "-" for cell in cells])
         line = line.append_text(linked(last)) if isinstance(last, Path) else line.append(str(last))
         self._console.print(line.append(f" {behind}" if behind else "", "cyan"))
+
+    def rows(self, columns: Sequence[Sequence[str]], paths: Sequence[str]) -> None:
+        """Write several rows, in a pipe all at once.
+
+        Args:
+            columns: The cells, column by column.
+            paths: The last column.
+        """
+        if self.aligned:
+            for *cells, path in zip(*columns, paths, strict=True):
+                self.row(cells, Path(path))
+        elif paths:
+            lines = map("\t".join, zip(*columns, all_shown(paths), strict=True))
+            sys.stdout.write("\n".join(lines) + "\n")
 
     def _line(self, cells: Sequence[str], *, plain: bool = False) -> Text:
         from rich.cells import cell_len

@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 # Characters that move the cursor, break the line or turn the reading direction, and the lone
@@ -36,6 +38,12 @@ def shown(path: str | os.PathLike[str]) -> str:
     if harmless(text) == text:
         return text
     return "$'" + harmless(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+def all_shown(paths: Sequence[str]) -> Sequence[str]:
+    """Each as `shown`. Nearly always none needs spelling out, and one look at them together tells."""
+    together = "".join(paths)
+    return paths if harmless(together) == together else [shown(path) for path in paths]
 
 
 def _spelled(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
 
 from clipsearch.errors import UsageError
-from clipsearch.records import duplicate_record, prediction_record
+from clipsearch.records import duplicate_record, prediction_record, prediction_records
 from clipsearch.surest import Surest
 from clipsearch.web.parameters import Ask, Filtered, as_json, check_lengths
 from clipsearch.web.schemas import DuplicateRecord, LabelRecord, PredictionRecord
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from clipsearch.library import Library
+    from clipsearch.predictions import Predictions
     from clipsearch.types import Filters, Prediction
 
 router = APIRouter()
@@ -53,8 +54,9 @@ async def classify(
     choices = _checked(labels, templates)
 
     def records(library: Library) -> Iterator[dict[str, Any]]:
-        for prediction in _predictions(library, choices, templates, filters, min_prob):
-            yield {"id": prediction.photo, **prediction_record(prediction, choices)}
+        for block in _predictions(library, choices, templates, filters, min_prob):
+            for photo, record in zip(block.photos, prediction_records(block, choices), strict=True):
+                yield {"id": photo, **record}
 
     blocks = ask.stream(records)
     first = await anext(blocks, None)  # what is wrong is said before the answer begins
@@ -114,9 +116,9 @@ def _checked(labels: list[str], templates: list[str]) -> tuple[str, ...]:
 
 def _predictions(
     library: Library, labels: tuple[str, ...], templates: list[str], filters: Filters, min_prob: float
-) -> Iterator[Prediction]:
-    found = library.classify(labels, templates=templates or DEFAULT_TEMPLATES, filters=filters)
-    return (one for one in found if one.probabilities[one.best] >= min_prob)
+) -> Iterator[Predictions]:
+    blocks = library.classify_blocks(labels, templates=templates or DEFAULT_TEMPLATES, filters=filters)
+    return (block.at_least(min_prob) for block in blocks)
 
 
 @router.get("/duplicates", responses={200: {"model": list[DuplicateRecord]}})
