@@ -16,7 +16,7 @@ from clipsearch.errors import UsageError
 from clipsearch.records import match_record, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from clipsearch.records import Record
     from clipsearch.types import Match
@@ -77,6 +77,7 @@ def write_records(
     """
     sys.stdout.flush()
     write = sys.stdout.buffer.write
+    spelled = shown if on_terminal() else str
     count = 0
     csv_writer = csv.writer(CsvOutput())
     for count, record in enumerate(records, 1):
@@ -90,11 +91,11 @@ def write_records(
             names = columns or tuple(record)
             if first:
                 csv_writer.writerow(names)
-            csv_writer.writerow(_cells(record))
+            csv_writer.writerow(_cells(record, spelled))
         elif null:
             write(os.fsencode(str(record["path"])) + b"\0")
         else:
-            write(os.fsencode(_safe_path(str(record["path"]))) + b"\n")
+            write(os.fsencode(spelled(str(record["path"]))) + b"\n")
     if count and output is Format.JSON:
         write(b"\n]\n")
     return count
@@ -113,23 +114,25 @@ class CsvOutput:
     quotes a carriage return in a file name only then (before Python 3.13).
     """
 
+    def __init__(self) -> None:
+        self._out = sys.stdout.buffer
+        self._errors = sys.getfilesystemencodeerrors()
+
     def write(self, row: str) -> int:
         """Write one row, complete."""
         line = row.removesuffix("\r\n") + "\n"
-        return sys.stdout.buffer.write(line.encode("utf-8", errors=sys.getfilesystemencodeerrors()))
+        return self._out.write(line.encode("utf-8", self._errors))
 
 
-def _safe_path(path: str) -> str:
-    return shown(path) if on_terminal() else path
-
-
-def _cells(record: Record) -> list[object]:
+def _cells(record: Record, spelled: Callable[[str], str]) -> list[object]:
     cells: list[object] = []
     for key, value in record.items():
-        if isinstance(value, dict):
+        if key == "path":
+            cells.append(spelled(str(value)))
+        elif isinstance(value, dict):
             cells += value.values()
         else:
-            cells.append(_safe_path(str(value)) if key == "path" else value)
+            cells.append(value)
     return cells
 
 
