@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WIDEST_LABEL = 32  # a longer one is printed whole, out of line
 _BAR = 24
 _GAP = "  "
-_ALL = 1000  # thousandths
+_WHOLE = 1000  # in thousandths
 
 
 class Tally:
@@ -81,26 +81,26 @@ def write_prediction_table(
     width = min(_WIDEST_LABEL, max(map(cell_len, names)))
     pair = (Column("prob", len("100.0%"), "cyan", right=True), Column("label", width, "bold"))
     table = Table(pair * top)
+    shares = [f"{share / _WHOLE:.1%}" for share in range(_WHOLE + 1)]
     rows = 0
     for block in blocks:
         wanted = len(block) if limit is None else min(len(block), limit - rows)
         if wanted:  # the rest is counted all the same
             rows += wanted
-            table.rows(_columns(block, wanted, top, names), block.files[:wanted])
+            columns: list[list[str]] = []
+            for thousandths, best in _most_probable(block, wanted, top):
+                columns += [shares[share] for share in thousandths], [names[label] for label in best]
+            table.rows(columns, block.files[:wanted])
     return rows
 
 
-def _columns(block: Predictions, rows: int, top: int, names: Sequence[str]) -> list[list[str]]:
-    """Of the first photos of a block: the share and the name of the best label, then of the next."""
+def _most_probable(block: Predictions, rows: int, top: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Of the first photos of a block: the most probable label, then the next, each with its thousandths."""
     import numpy as np
 
     chances = block.probabilities[:rows]
     # Of equals the first one is the best.
     order = block.best[:rows, None] if top == 1 else np.argsort(-chances, axis=1, kind="stable")[:, :top]
     # The product of a float32 and a thousand is exact in double precision, so this rounds as `.1%` does.
-    thousandths = np.rint(np.take_along_axis(chances, order, 1).astype(np.float64) * _ALL).astype(int)
-    shares = [f"{share / _ALL:.1%}" for share in range(_ALL + 1)]
-    columns: list[list[str]] = []
-    for numbers, labels in zip(thousandths.T.tolist(), order.T.tolist(), strict=True):
-        columns += [shares[number] for number in numbers], [names[label] for label in labels]
-    return columns
+    thousandths = np.rint(np.take_along_axis(chances, order, 1).astype(np.float64) * _WHOLE).astype(int)
+    return zip(thousandths.T.tolist(), order.T.tolist(), strict=True)
