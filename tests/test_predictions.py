@@ -22,10 +22,9 @@ LABELS = ["cat", "dog", "cow"]
 
 def _random(photos: int, seed: int) -> list[Prediction]:
     rng = np.random.default_rng(seed)
-    # Steps of a sixteenth: many are equal, and many lie in the middle between two roundings.
-    rows = np.where(
-        rng.random((photos, 1)) < 0.5, rng.integers(0, 17, (photos, 3)) / 16, rng.random((photos, 3))
-    )
+    # Of such steps many are equal, and many lie in the middle between two roundings to 3 or to 6 digits.
+    steps = rng.integers(0, 129, (photos, 3)) / 128
+    rows = np.where(rng.random((photos, 1)) < 0.5, steps, rng.random((photos, 3)))
     return [
         Prediction(f"/{seed}/{number}.jpg", tuple(row), int(np.argmax(row)), number)
         for number, row in enumerate(rows.astype(np.float32).tolist())
